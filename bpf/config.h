@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Load-time constants. The agent sets them before the programs are loaded, the
+ * verifier knows their values and removes the branches they rule out. The map
+ * that holds them (.rodata) is pinned as `oc_config`: a restarted agent takes
+ * the magic from it, since old and new programs run side by side for a moment.
+ */
+#pragma once
+
+#include "types.h"
+
+#define OC_MAX_XDP_UPLINKS 4
+
+enum oc_strip {
+	OC_STRIP_KERNEL, /* leave every frame to the tunnel device */
+	OC_STRIP_TC,     /* strip in oc_uplink_in what can be stripped there */
+};
+
+struct oc_constants {
+	__u64 magic; /* random; proves that metadata is ours */
+	struct oc_addr local; /* source of our tunnel packets, and the destination we accept */
+	__u32 tunnel_ifindex; /* oc0; 0: another device holds the port, strip nothing */
+	__u16 tunnel_port_be;
+	__u16 source_port_min; /* entropy: min + (flow hash & mask) */
+	__u16 source_port_mask;
+	__u8 ipv6; /* the underlay is IPv6 */
+	__u8 decap_flags; /* BPF_F_ADJ_ROOM_DECAP_L3_* is known to this kernel (6.3) */
+	enum oc_strip strip;
+	__u32 xdp_uplinks[OC_MAX_XDP_UPLINKS]; /* devices that run oc_uplink_xdp; metadata is believed only there */
+};
+
+volatile const struct oc_constants oc_config = {};

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A frame that came from a remote, to the ports of its segment. */
+#pragma once
+
+#include "fdb.h"
+#include "flood.h"
+
+/* What is known before the first change to the packet. */
+struct delivery {
+	__u32 segment;
+	__u32 remote;
+	__u32 port; /* ifindex; 0: every port of the segment */
+};
+
+/* Decides where a frame goes, without touching it. */
+static __always_inline enum oc_drop deliver_resolve(const struct ethhdr *eth, struct delivery *d)
+{
+	struct oc_segment *segment = segment_get(d->segment);
+	struct oc_fdb_entry where;
+
+	if (!segment)
+		return DROP_SEGMENT_UNKNOWN;
+	if (mac_is_group(eth->h_source) || mac_is_zero(eth->h_source))
+		return DROP_FRAME_SOURCE;
+	if (segment->flags & OC_SEGMENT_LEARNING)
+		fdb_learn(d->segment, eth->h_source, OC_KIND_REMOTE, d->remote);
+	d->port = 0;
+	if (mac_is_group(eth->h_dest))
+		return DROP_NONE;
+	if (!fdb_find(segment, d->segment, eth->h_dest, &where))
+		return segment->flags & OC_SEGMENT_FLOOD_UNKNOWN ? DROP_NONE : DROP_FDB_UNKNOWN;
+	if (where.kind != OC_KIND_PORT)
+		return DROP_FDB_REMOTE;
+	d->port = where.id;
+	return DROP_NONE;
+}
+
+/* Sends a stripped frame on its way. typed: see port_send. */
+static __always_inline int deliver_send(struct __sk_buff *skb, const struct delivery *d, bool typed)
+{
+	struct oc_segment *segment;
+
+	stats_in(OC_STATS_REMOTES + d->remote, skb_packets(skb), skb->len);
+	if (d->port)
+		return port_send(skb, d->port, d->segment, typed);
+	segment = segment_get(d->segment);
+	return segment ? flood_from_remote(skb, segment, d->segment) : DROP_SEGMENT_UNKNOWN;
+}

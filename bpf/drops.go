@@ -1,0 +1,59 @@
+// Code generated from drops.h by drops_generate.go. DO NOT EDIT.
+
+package bpf
+
+// The drop reasons.
+const (
+	DropFrameRunt         = overcastOcDropDROP_FRAME_RUNT         // shorter than an Ethernet header
+	DropFrameSource       = overcastOcDropDROP_FRAME_SOURCE       // source MAC is a group address or zero
+	DropPortUnknown       = overcastOcDropDROP_PORT_UNKNOWN       // came in on a device that is no configured port
+	DropPortSpoof         = overcastOcDropDROP_PORT_SPOOF         // source MAC is not one of the port's, or is configured elsewhere
+	DropPortHairpin       = overcastOcDropDROP_PORT_HAIRPIN       // destination is behind the port that the frame came from
+	DropPortGone          = overcastOcDropDROP_PORT_GONE          // the FDB names a port that is not in this segment now
+	DropSegmentUnknown    = overcastOcDropDROP_SEGMENT_UNKNOWN    // segment is not loaded
+	DropFDBUnknown        = overcastOcDropDROP_FDB_UNKNOWN        // destination MAC is unknown, and the segment drops unknown unicast
+	DropFDBRemote         = overcastOcDropDROP_FDB_REMOTE         // came from a remote for a MAC behind a remote (never tunnel to tunnel)
+	DropMTUAnswered       = overcastOcDropDROP_MTU_ANSWERED       // larger than the segment's MTU, answered with Packet Too Big or fragmentation needed
+	DropMTULimited        = overcastOcDropDROP_MTU_LIMITED        // larger than the segment's MTU, not answered: the port's answers are rate-limited
+	DropMTUUnanswerable   = overcastOcDropDROP_MTU_UNANSWERABLE   // larger than the segment's MTU, and of a kind that gets no answer
+	DropRemoteUnknown     = overcastOcDropDROP_REMOTE_UNKNOWN     // the FDB names a remote that is not loaded
+	DropRemoteUnreachable = overcastOcDropDROP_REMOTE_UNREACHABLE // no route to the remote
+	DropTunnelTruncated   = overcastOcDropDROP_TUNNEL_TRUNCATED   // tunnel packet cut short
+	DropTunnelReserved    = overcastOcDropDROP_TUNNEL_RESERVED    // tunnel header with a reserved bit set, or without a VNI
+	DropTunnelKey         = overcastOcDropDROP_TUNNEL_KEY         // frame on the tunnel device without a tunnel key
+	DropVNIUnknown        = overcastOcDropDROP_VNI_UNKNOWN        // VNI of no segment here
+	DropVTEPUnknown       = overcastOcDropDROP_VTEP_UNKNOWN       // source VTEP is no host that shares a segment with this one
+	DropVTEPNotMember     = overcastOcDropDROP_VTEP_NOT_MEMBER    // source VTEP is no member of the segment
+	DropEncapFailed       = overcastOcDropDROP_ENCAP_FAILED       // the kernel refused to lengthen or send the frame
+	DropStripFailed       = overcastOcDropDROP_STRIP_FAILED       // the kernel refused to strip the outer headers
+	DropCopyFailed        = overcastOcDropDROP_COPY_FAILED        // a copy for one port or remote could not be sent
+	DropDeviceMissing     = overcastOcDropDROP_DEVICE_MISSING     // needs the kernel tunnel device, which is not there
+)
+
+var dropReasons = [...]struct{ name, text string }{
+	{"NONE", "not a drop"},
+	{"FRAME_RUNT", "shorter than an Ethernet header"},
+	{"FRAME_SOURCE", "source MAC is a group address or zero"},
+	{"PORT_UNKNOWN", "came in on a device that is no configured port"},
+	{"PORT_SPOOF", "source MAC is not one of the port's, or is configured elsewhere"},
+	{"PORT_HAIRPIN", "destination is behind the port that the frame came from"},
+	{"PORT_GONE", "the FDB names a port that is not in this segment now"},
+	{"SEGMENT_UNKNOWN", "segment is not loaded"},
+	{"FDB_UNKNOWN", "destination MAC is unknown, and the segment drops unknown unicast"},
+	{"FDB_REMOTE", "came from a remote for a MAC behind a remote (never tunnel to tunnel)"},
+	{"MTU_ANSWERED", "larger than the segment's MTU, answered with Packet Too Big or fragmentation needed"},
+	{"MTU_LIMITED", "larger than the segment's MTU, not answered: the port's answers are rate-limited"},
+	{"MTU_UNANSWERABLE", "larger than the segment's MTU, and of a kind that gets no answer"},
+	{"REMOTE_UNKNOWN", "the FDB names a remote that is not loaded"},
+	{"REMOTE_UNREACHABLE", "no route to the remote"},
+	{"TUNNEL_TRUNCATED", "tunnel packet cut short"},
+	{"TUNNEL_RESERVED", "tunnel header with a reserved bit set, or without a VNI"},
+	{"TUNNEL_KEY", "frame on the tunnel device without a tunnel key"},
+	{"VNI_UNKNOWN", "VNI of no segment here"},
+	{"VTEP_UNKNOWN", "source VTEP is no host that shares a segment with this one"},
+	{"VTEP_NOT_MEMBER", "source VTEP is no member of the segment"},
+	{"ENCAP_FAILED", "the kernel refused to lengthen or send the frame"},
+	{"STRIP_FAILED", "the kernel refused to strip the outer headers"},
+	{"COPY_FAILED", "a copy for one port or remote could not be sent"},
+	{"DEVICE_MISSING", "needs the kernel tunnel device, which is not there"},
+}

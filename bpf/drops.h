@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Why a frame ended here. This list is the only home of the drop reasons: the
+ * C enum is made from it below, and `go generate` makes the Go constants, the
+ * texts of the command line, the metric labels and docs/drops.md from it.
+ * Append only: a running overcast reads the numbers out of the pinned maps.
+ */
+#pragma once
+
+#define OC_DROP_REASONS(X) \
+	X(FRAME_RUNT,          "shorter than an Ethernet header") \
+	X(FRAME_SOURCE,        "source MAC is a group address or zero") \
+	X(PORT_UNKNOWN,        "came in on a device that is no configured port") \
+	X(PORT_SPOOF,          "source MAC is not one of the port's, or is configured elsewhere") \
+	X(PORT_HAIRPIN,        "destination is behind the port that the frame came from") \
+	X(PORT_GONE,           "the FDB names a port that is not in this segment now") \
+	X(SEGMENT_UNKNOWN,     "segment is not loaded") \
+	X(FDB_UNKNOWN,         "destination MAC is unknown, and the segment drops unknown unicast") \
+	X(FDB_REMOTE,          "came from a remote for a MAC behind a remote (never tunnel to tunnel)") \
+	X(MTU_ANSWERED,        "larger than the segment's MTU, answered with Packet Too Big or fragmentation needed") \
+	X(MTU_LIMITED,         "larger than the segment's MTU, not answered: the port's answers are rate-limited") \
+	X(MTU_UNANSWERABLE,    "larger than the segment's MTU, and of a kind that gets no answer") \
+	X(REMOTE_UNKNOWN,      "the FDB names a remote that is not loaded") \
+	X(REMOTE_UNREACHABLE,  "no route to the remote") \
+	X(TUNNEL_TRUNCATED,    "tunnel packet cut short") \
+	X(TUNNEL_RESERVED,     "tunnel header with a reserved bit set, or without a VNI") \
+	X(TUNNEL_KEY,          "frame on the tunnel device without a tunnel key") \
+	X(VNI_UNKNOWN,         "VNI of no segment here") \
+	X(VTEP_UNKNOWN,        "source VTEP is no host that shares a segment with this one") \
+	X(VTEP_NOT_MEMBER,     "source VTEP is no member of the segment") \
+	X(ENCAP_FAILED,        "the kernel refused to lengthen or send the frame") \
+	X(STRIP_FAILED,        "the kernel refused to strip the outer headers") \
+	X(COPY_FAILED,         "a copy for one port or remote could not be sent") \
+	X(DEVICE_MISSING,      "needs the kernel tunnel device, which is not there")
+
+enum oc_drop {
+	DROP_NONE, /* not a drop */
+#define X(name, text) DROP_##name,
+	OC_DROP_REASONS(X)
+#undef X
+	DROP_COUNT,
+};

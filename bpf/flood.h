@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Head-end replication: a copy for each destination of a list. A copy that
+ * cannot be sent is counted and the next one is made. The last copy is not a
+ * copy: the frame itself goes, so each step sends for the step before it.
+ */
+#pragma once
+
+#include "port.h"
+#include "remote.h"
+
+#define FLOOD_MAX_CHUNKS 1024
+
+struct flood {
+	struct __sk_buff *skb;
+	const struct ethhdr *eth;
+	struct oc_flood *chunk;
+	union encap_header *header;
+	__u32 list;
+	__u32 segment;
+	__u32 vni;
+	__u32 skip;    /* the port that the frame came from */
+	__u32 pending; /* the destination whose copy is not made yet */
+	__u32 packets;
+	__u32 bytes;
+	bool by_device; /* every copy takes the tunnel device */
+	bool resolved;  /* there is a remote that BPF can address itself */
+};
+
+static __always_inline void flood_copy(struct flood *f, __u32 ifindex)
+{
+	/* Positive results are the qdisc's or the device's: lost all the same. */
+	if (bpf_clone_redirect(f->skb, ifindex, 0))
+		drop_count(DROP_COPY_FAILED, f->skb->ifindex, f->segment, f->bytes);
+}
+
+static long flood_port(__u32 i, struct flood *f)
+{
+	struct oc_port *port;
+	__u32 ifindex;
+
+	if (i >= OC_CHUNK)
+		return 1;
+	ifindex = f->chunk->id[i];
+	if (ifindex == f->skip)
+		return 0;
+	port = port_in_segment(ifindex, f->segment);
+	if (!port)
+		return 0;
+	stats_out(port->id, f->packets, f->bytes);
+	stats_out(OC_STATS_SEGMENTS + f->segment, f->packets, f->bytes);
+	if (f->pending)
+		flood_copy(f, f->pending);
+	f->pending = ifindex;
+	return 0;
+}
+
+/* Copies for the remotes that need the tunnel device: it wants the bare frame,
+ * so they go before anything is put in front of it. */
+static long flood_remote_by_device(__u32 i, struct flood *f)
+{
+	const struct oc_path *path;
+	struct oc_remote *remote;
+	enum oc_drop drop;
+	__u32 id;
+
+	if (i >= OC_CHUNK)
+		return 1;
+	id = f->chunk->id[i];
+	remote = remote_get(id);
+	if (!remote)
+		return 0;
+	path = remote_path(remote);
+	if (!f->by_device && remote_is_resolved(path)) {
+		f->resolved = true;
+		return 0;
+	}
+	if (!path->ifindex) {
+		drop_count(DROP_REMOTE_UNREACHABLE, f->skb->ifindex, f->segment, f->bytes);
+		return 0;
+	}
+	drop = tunnel_address(f->skb, f->vni, &remote->vtep);
+	if (drop) {
+		drop_count(drop, f->skb->ifindex, f->segment, f->bytes);
+		return 0;
+	}
+	remote_count_out(f->skb, id, f->packets, f->bytes);
+	flood_copy(f, oc_config.tunnel_ifindex);
+	return 0;
+}
+
+/* Addresses the encapsulated frame to a remote. Returns the uplink, or 0. */
+static __always_inline __u32 flood_address(struct flood *f, __u32 id)
+{
+	struct oc_remote *remote = remote_get(id);
+	const struct oc_path *path;
+
+	if (!remote)
+		return 0;
+	path = remote_path(remote);
+	/* Resolved a moment ago; if it is not now, the device is next frame's way. */
+	encap_address(f->header, path, &remote->vtep);
+	if (!remote_is_resolved(path) || encap_rewrite(f->skb, f->header)) {
+		drop_count(DROP_COPY_FAILED, f->skb->ifindex, f->segment, f->bytes);
+		return 0;
+	}
+	remote_count_out(f->skb, id, f->packets, f->bytes);
+	return path->ifindex;
+}
+
+static long flood_remote(__u32 i, struct flood *f)
+{
+	struct oc_remote *remote;
+	__u32 id, uplink;
+
+	if (i >= OC_CHUNK)
+		return 1;
+	id = f->chunk->id[i];
+	remote = remote_get(id);
+	if (!remote || !remote_is_resolved(remote_path(remote)))
+		return 0;
+	if (f->pending) {
+		uplink = flood_address(f, f->pending);
+		if (uplink)
+			flood_copy(f, uplink);
+	}
+	f->pending = id;
+	return 0;
+}
+
+static __always_inline long flood_chunk(__u32 i, struct flood *f, long (*step)(__u32, struct flood *))
+{
+	struct oc_flood_key key = {.list = f->list, .chunk = i};
+
+	f->chunk = bpf_map_lookup_elem(&oc_floods, &key);
+	if (!f->chunk)
+		return 1;
+	bpf_loop(f->chunk->count, step, f, 0);
+	return f->chunk->count < OC_CHUNK;
+}
+
+static long flood_chunk_ports(__u32 i, struct flood *f)
+{
+	return flood_chunk(i, f, flood_port);
+}
+
+static long flood_chunk_by_device(__u32 i, struct flood *f)
+{
+	return flood_chunk(i, f, flood_remote_by_device);
+}
+
+static long flood_chunk_remotes(__u32 i, struct flood *f)
+{
+	return flood_chunk(i, f, flood_remote);
+}
+
+/* Copies to the local ports of the segment. Returns the port that still waits
+ * for the frame itself, or 0. */
+static __always_inline __u32 flood_ports(struct flood *f, __u32 list)
+{
+	f->pending = 0;
+	f->list = list;
+	if (list)
+		bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_ports, f, 0);
+	return f->pending;
+}
+
+/* Sends to all remotes of the segment; the frame is spent afterwards. */
+static __always_inline int flood_remotes(struct flood *f)
+{
+	struct __sk_buff *skb = f->skb;
+	union encap_header h = {};
+	enum encap_room room;
+	__u32 hash, uplink;
+
+	/* What cannot be lengthened goes by the device, to all. Whether the frame
+	 * is one of those shows only when it is tried, so the remotes that need
+	 * the device anyhow come first. */
+	f->by_device = skb->vlan_present || encap_is_too_long(skb) ||
+		       (skb->gso_size && skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6));
+	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_by_device, f, 0);
+	if (!f->resolved)
+		return VERDICT_SPENT;
+
+	hash = encap_hash(skb);
+	room = encap_make_room(skb, true);
+	if (room == ENCAP_REFUSED)
+		return DROP_ENCAP_FAILED;
+	encap_build(&h, f->eth, f->bytes, f->vni, hash);
+	f->header = &h;
+	f->pending = 0;
+	if (encap_write(skb, &h))
+		return DROP_ENCAP_FAILED;
+	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_remotes, f, 0);
+	uplink = f->pending ? flood_address(f, f->pending) : 0;
+	return uplink ? verdict_redirect(bpf_redirect(uplink, 0)) : VERDICT_SPENT;
+}
+
+/* A frame of a remote, to local ports only: never tunnel to tunnel. */
+static __always_inline int flood_from_remote(struct __sk_buff *skb, const struct oc_segment *segment, __u32 id)
+{
+	struct flood f = {.skb = skb, .segment = id, .packets = skb_packets(skb), .bytes = skb->len};
+	__u32 last = flood_ports(&f, segment->ports);
+
+	return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
+}
+
+/* A frame of a port, to the other ports and to every remote. */
+static __always_inline int flood_from_port(struct __sk_buff *skb, const struct ethhdr *eth,
+					   const struct oc_segment *segment, const struct oc_port *port)
+{
+	struct flood f = {
+		.skb = skb,
+		.eth = eth,
+		.segment = port->segment,
+		.vni = segment->vni,
+		.skip = skb->ifindex,
+		.packets = skb_packets(skb),
+		.bytes = skb->len,
+	};
+	__u32 remotes = segment->remotes, last = flood_ports(&f, segment->ports);
+
+	if (!remotes)
+		return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
+	if (last)
+		flood_copy(&f, last);
+	if (!pmtu_fits(skb, segment->mtu))
+		return pmtu_refuse(skb, eth, segment->mtu, port->id, port->segment);
+	f.list = remotes;
+	return flood_remotes(&f);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every map. All are pinned in the agent's pin path under their own names, so
+ * that frames flow and `overcast` answers without the agent. Sizes marked
+ * (limits) are set from the configuration when the maps are made.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "types.h"
+
+/* Writer: agent. Readers: all programs but XDP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, OC_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct oc_port);
+} oc_ports SEC(".maps");
+
+/* Writer: agent. Readers: the uplink programs, to name the reason of a drop. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, OC_MAX_SEGMENTS);
+	__type(key, __u32);
+	__type(value, struct oc_vni);
+} oc_vnis SEC(".maps");
+
+/* Writer: agent. Readers: all programs but XDP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OC_MAX_SEGMENTS);
+	__type(key, __u32);
+	__type(value, struct oc_segment);
+} oc_segments SEC(".maps");
+
+/* Writer: agent. Readers: the uplink and tunnel programs. Not preallocated:
+ * the product of segments and members may be large and is mostly not. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct oc_vtep_key);
+	__type(value, struct oc_vtep);
+} oc_vteps SEC(".maps");
+
+/* Writer: agent. Reader: oc_port_in. (limits) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct oc_remote);
+} oc_remotes SEC(".maps");
+
+/* Configured MACs. Writer: agent. Readers: all programs but XDP. (limits) */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct oc_fdb_key);
+	__type(value, struct oc_fdb_entry);
+} oc_fdb SEC(".maps");
+
+/* Learned MACs. Writers: the programs; the agent only removes. (limits) */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct oc_fdb_key);
+	__type(value, struct oc_learned_entry);
+} oc_fdb_learned SEC(".maps");
+
+/* Replication lists. Writer: agent. Readers: all programs but XDP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct oc_flood_key);
+	__type(value, struct oc_flood);
+} oc_floods SEC(".maps");
+
+/* Writers: the programs. Readers: agent, overcast. (limits) */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OC_STATS_REMOTES + 16384);
+	__type(key, __u32);
+	__type(value, struct oc_counters);
+} oc_stats SEC(".maps");
+
+/* Writers: the programs. Readers: agent, overcast. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct oc_drop_key);
+	__type(value, struct oc_drop_count);
+} oc_drops SEC(".maps");
+
+/* When a port may be sent its next ICMP error, in CLOCK_MONOTONIC nanoseconds.
+ * Writer and reader: oc_port_in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OC_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} oc_pacers SEC(".maps");

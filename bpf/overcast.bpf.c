@@ -1,0 +1,128 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The four programs. Each takes a frame from one place, asks the helpers what
+ * becomes of it, and is the one place where that turns into a verdict of its
+ * hook. docs/architecture.md tells the way of a frame through them.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "config.h"
+#include "maps.h"
+#include "deliver.h"
+#include "policy.h"
+#include "strip_tc.h"
+#include "strip_xdp.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+/* What a guest sent. Every frame is forwarded, answered or dropped: nothing
+ * from a guest reaches the host's own stack. */
+static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id)
+{
+	__u32 ifindex = skb->ifindex;
+	struct oc_port *port = bpf_map_lookup_elem(&oc_ports, &ifindex);
+	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
+	struct oc_segment *segment;
+	struct oc_fdb_entry where;
+	struct ethhdr eth, *at;
+	enum oc_drop drop;
+
+	if (!port)
+		return DROP_PORT_UNKNOWN;
+	*segment_id = port->segment;
+	stats_in(port->id, skb_packets(skb), skb->len);
+	segment = segment_get(port->segment);
+	if (!segment)
+		return DROP_SEGMENT_UNKNOWN;
+	at = parse_eth(&c);
+	if (!at)
+		return DROP_FRAME_RUNT;
+	eth = *at;
+	drop = policy_source(skb, port, segment, eth.h_source);
+	if (drop)
+		return drop;
+	stats_in(OC_STATS_SEGMENTS + port->segment, skb_packets(skb), skb->len);
+
+	if (mac_is_group(eth.h_dest))
+		return flood_from_port(skb, &eth, segment, port);
+	if (!fdb_find(segment, port->segment, eth.h_dest, &where)) {
+		if (segment->flags & OC_SEGMENT_FLOOD_UNKNOWN)
+			return flood_from_port(skb, &eth, segment, port);
+		return DROP_FDB_UNKNOWN;
+	}
+	if (where.kind == OC_KIND_REMOTE)
+		return remote_send(skb, &eth, segment, port, where.id);
+	if (where.id == ifindex)
+		return DROP_PORT_HAIRPIN;
+	return port_send(skb, where.id, port->segment, true);
+}
+
+SEC("tc")
+int oc_port_in(struct __sk_buff *skb)
+{
+	__u32 segment = 0;
+	int verdict = port_receive(skb, &segment);
+
+	return verdict_tc(skb, verdict, segment);
+}
+
+SEC("xdp.frags")
+int oc_uplink_xdp(struct xdp_md *ctx)
+{
+	return verdict_xdp(ctx, strip_xdp(ctx), 0);
+}
+
+/* Delivers a frame that is bare already. */
+static __always_inline int deliver_bare(struct __sk_buff *skb, struct delivery *d)
+{
+	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
+	struct ethhdr eth, *at = parse_eth(&c);
+	enum oc_drop drop;
+
+	if (!at)
+		return DROP_FRAME_RUNT;
+	eth = *at;
+	drop = deliver_resolve(&eth, d);
+	return drop ? (int)drop : deliver_send(skb, d, true);
+}
+
+/* What came over the underlay; all that is not ours passes untouched. */
+SEC("tc")
+int oc_uplink_in(struct __sk_buff *skb)
+{
+	struct delivery d = {};
+	int verdict = strip_is_done(skb, &d) ? deliver_bare(skb, &d) : strip_tc(skb, &d);
+
+	return verdict_tc(skb, verdict, d.segment);
+}
+
+static __always_inline int tunnel_receive(struct __sk_buff *skb, struct delivery *d)
+{
+	struct oc_addr src = {};
+	struct oc_vtep found;
+	enum oc_drop drop;
+	__u32 vni;
+
+	drop = tunnel_source(skb, &vni, &src);
+	if (drop)
+		return drop;
+	drop = segment_of(vni, &src, &found);
+	if (drop)
+		return drop;
+	d->segment = found.segment;
+	d->remote = found.remote;
+	return deliver_bare(skb, d);
+}
+
+/* What the kernel's tunnel device stripped. Nothing from it reaches the host's own stack. */
+SEC("tc")
+int oc_tunnel_in(struct __sk_buff *skb)
+{
+	struct delivery d = {};
+	int verdict = tunnel_receive(skb, &d);
+
+	return verdict_tc(skb, verdict, d.segment);
+}

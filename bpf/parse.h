@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Cursor parsers: each checks that its header is there, steps over it and
+ * returns it, or returns NULL and leaves the cursor where it was.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define IP_MF 0x2000
+#define IP_OFFSET 0x1fff
+#define IP_DF 0x4000
+
+/* IPv6 extension headers that are stepped over; more of them is a doubt. */
+#define PARSE_MAX_EXTENSIONS 6
+
+struct cursor {
+	void *pos;
+	void *end;
+};
+
+static __always_inline void *parse_bytes(struct cursor *c, __u32 size)
+{
+	void *p = c->pos;
+
+	if (p + size > c->end)
+		return NULL;
+	c->pos = p + size;
+	return p;
+}
+
+static __always_inline struct ethhdr *parse_eth(struct cursor *c)
+{
+	return parse_bytes(c, sizeof(struct ethhdr));
+}
+
+/* Steps over the options too. */
+static __always_inline struct iphdr *parse_ipv4(struct cursor *c)
+{
+	struct iphdr *ip = c->pos;
+	__u32 size;
+
+	if ((void *)(ip + 1) > c->end)
+		return NULL;
+	size = ip->ihl * 4;
+	if (ip->version != 4 || size < sizeof(*ip) || c->pos + size > c->end)
+		return NULL;
+	c->pos += size;
+	return ip;
+}
+
+static __always_inline bool ipv4_is_fragment(const struct iphdr *ip)
+{
+	return ip->frag_off & bpf_htons(IP_MF | IP_OFFSET);
+}
+
+static __always_inline struct ipv6hdr *parse_ipv6(struct cursor *c)
+{
+	struct ipv6hdr *ip = parse_bytes(c, sizeof(*ip));
+
+	return ip && ip->version == 6 ? ip : NULL;
+}
+
+/* Steps over the extension headers that follow an IPv6 header. Returns the
+ * upper layer's protocol, IPPROTO_FRAGMENT in front of a fragment header, or a
+ * negative number where the chain is cut short or too long (RFC 8200 4). */
+static __always_inline int parse_ipv6_extensions(struct cursor *c, __u8 next)
+{
+	for (int i = 0; i < PARSE_MAX_EXTENSIONS; i++) {
+		struct ipv6_opt_hdr *opt;
+		__u32 size;
+
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
+			return next;
+		opt = c->pos;
+		if ((void *)(opt + 1) > c->end)
+			return -1;
+		size = (opt->hdrlen + 1) * 8;
+		if (c->pos + size > c->end)
+			return -1;
+		next = opt->nexthdr;
+		c->pos += size;
+	}
+	return -1;
+}
+
+/* IEEE 802.3: the first bit on the wire of a group address is set. */
+static __always_inline bool mac_is_group(const __u8 *mac)
+{
+	return mac[0] & 1;
+}
+
+static __always_inline bool mac_is_zero(const __u8 *mac)
+{
+	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
+}
+
+static __always_inline bool mac_equal(const __u8 *a, const __u8 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] &&
+	       a[3] == b[3] && a[4] == b[4] && a[5] == b[5];
+}

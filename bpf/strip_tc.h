@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Stripping at tc, and reading what XDP left where it has stripped already. */
+#pragma once
+
+#include "deliver.h"
+
+#ifndef BPF_F_ADJ_ROOM_DECAP_L3_IPV4 /* 6.3; the build's headers are 6.1's */
+#define BPF_F_ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
+#define BPF_F_ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
+#endif
+
+#define STRIP_LINEAR (sizeof(struct outer_v6))
+
+static __always_inline bool strip_is_xdp_uplink(__u32 ifindex)
+{
+#pragma unroll
+	for (int i = 0; i < OC_MAX_XDP_UPLINKS; i++)
+		if (oc_config.xdp_uplinks[i] && oc_config.xdp_uplinks[i] == ifindex)
+			return true;
+	return false;
+}
+
+/* Has oc_uplink_xdp stripped this frame? Metadata survives a redirect through
+ * a veth, so it could be forged there: hence the magic and the device. */
+static __always_inline bool strip_is_done(struct __sk_buff *skb, struct delivery *d)
+{
+	struct oc_meta *meta = (void *)(long)skb->data_meta;
+
+	if ((void *)(meta + 1) > (void *)(long)skb->data || meta->magic != oc_config.magic ||
+	    !strip_is_xdp_uplink(skb->ifindex))
+		return false;
+	d->segment = meta->segment;
+	d->remote = meta->remote;
+	return true;
+}
+
+/* The headers into the linear part, where a driver left them in fragments. */
+static __always_inline void strip_pull(struct __sk_buff *skb)
+{
+	__u32 linear = skb->data_end - skb->data;
+
+	if (linear < STRIP_LINEAR && linear < skb->len)
+		bpf_skb_pull_data(skb, skb->len < STRIP_LINEAR ? skb->len : STRIP_LINEAR);
+}
+
+/*
+ * The flags with which bpf_skb_adjust_room strips a packet whose inner frame
+ * is of this type and length, or 0 where it would refuse or leave the frame
+ * wrong: the tunnel device takes that. It wants a whole IP header to be left,
+ * an IPv6 one under an IPv6 outer header unless told otherwise.
+ */
+static __always_inline bool strip_flags(__be16 proto, __u32 frame, __u64 *flags, bool *typed)
+{
+	__u32 left = frame - sizeof(struct ethhdr);
+
+	*flags = 0;
+	*typed = false;
+	if (oc_config.decap_flags) {
+		*typed = proto == bpf_htons(ETH_P_IP) || proto == bpf_htons(ETH_P_IPV6);
+		if (oc_config.ipv6 && proto != bpf_htons(ETH_P_IPV6))
+			*flags = BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
+		if (!oc_config.ipv6 && proto == bpf_htons(ETH_P_IPV6))
+			*flags = BPF_F_ADJ_ROOM_DECAP_L3_IPV6;
+	} else {
+		*typed = proto == (oc_config.ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP));
+	}
+	if (proto == bpf_htons(ETH_P_IPV6) || (oc_config.ipv6 && !oc_config.decap_flags))
+		return left >= sizeof(struct ipv6hdr);
+	return left >= sizeof(struct iphdr);
+}
+
+static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
+{
+	struct oc_vtep found;
+	struct ethhdr inner, *eth;
+	struct outer o;
+	struct cursor c;
+	enum oc_drop drop;
+	__u64 flags;
+	bool typed;
+
+	if (skb->vlan_present)
+		return VERDICT_PASS;
+	strip_pull(skb);
+	c.pos = (void *)(long)skb->data;
+	c.end = (void *)(long)skb->data_end;
+	drop = outer_read(&c, skb->len, &o);
+	if (!o.ours)
+		return VERDICT_PASS;
+	if (drop)
+		return drop;
+	drop = segment_of(o.vni, &o.src, &found);
+	if (drop)
+		return drop;
+	d->segment = found.segment;
+	d->remote = found.remote;
+
+	/* A merged frame keeps the marks of its tunnel through adjust_room, so a
+	 * tap or a forwarding guest would get it wrong. */
+	eth = parse_eth(&c);
+	if (oc_config.strip != OC_STRIP_TC || o.irregular || skb->gso_size || !eth ||
+	    !strip_flags(eth->h_proto, skb->len - o.room, &flags, &typed))
+		return VERDICT_PASS;
+
+	inner = *eth;
+	drop = deliver_resolve(&inner, d);
+	if (drop)
+		return drop;
+	/* It takes away what is behind the outer Ethernet header, which then
+	 * becomes the inner one. */
+	if (bpf_skb_adjust_room(skb, -(int)o.room, BPF_ADJ_ROOM_MAC, flags) ||
+	    bpf_skb_store_bytes(skb, 0, &inner, sizeof(inner), 0))
+		return DROP_STRIP_FAILED;
+	return deliver_send(skb, d, typed);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The kernel's own tunnel device: the slow path, which can carry every frame. */
+#pragma once
+
+#include "config.h"
+#include "segment.h"
+
+/* Names remote and VNI to the tunnel device. */
+static __always_inline enum oc_drop tunnel_address(struct __sk_buff *skb, __u32 vni, const struct oc_addr *vtep)
+{
+	/* Without DONT_FRAGMENT the device would send outer fragments. */
+	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
+	struct bpf_tunnel_key key = {.tunnel_id = vni, .tunnel_ttl = OUTER_TTL};
+
+	if (!oc_config.tunnel_ifindex)
+		return DROP_DEVICE_MISSING;
+	if (oc_config.ipv6) {
+		flags |= BPF_F_TUNINFO_IPV6;
+		__builtin_memcpy(key.remote_ipv6, vtep->b, 16);
+		__builtin_memcpy(key.local_ipv6, (const void *)oc_config.local.b, 16);
+	} else {
+		key.remote_ipv4 = bpf_ntohl(addr_v4(vtep));
+		key.local_ipv4 = bpf_ntohl(addr_v4((const struct oc_addr *)&oc_config.local));
+	}
+	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags) ? DROP_ENCAP_FAILED : DROP_NONE;
+}
+
+/* Reads who sent a frame that the tunnel device has stripped. */
+static __always_inline enum oc_drop tunnel_source(struct __sk_buff *skb, __u32 *vni, struct oc_addr *src)
+{
+	struct bpf_tunnel_key key = {};
+
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), oc_config.ipv6 ? BPF_F_TUNINFO_IPV6 : 0))
+		return DROP_TUNNEL_KEY;
+	*vni = key.tunnel_id;
+	if (oc_config.ipv6)
+		__builtin_memcpy(src->b, key.remote_ipv6, 16);
+	else
+		addr_from_v4(src, bpf_htonl(key.remote_ipv4));
+	return DROP_NONE;
+}

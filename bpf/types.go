@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+)
+
+// The keys and values of the maps, as types.h has them and explains them.
+// Numbers are in host byte order, addresses and MACs in wire order.
+type (
+	Addr         = overcastOcAddr
+	Constants    = overcastOcConstants
+	Counters     = overcastOcCounters
+	Drop         = overcastOcDrop
+	DropCount    = overcastOcDropCount
+	DropKey      = overcastOcDropKey
+	FDBEntry     = overcastOcFdbEntry
+	FDBKey       = overcastOcFdbKey
+	Flood        = overcastOcFlood
+	FloodKey     = overcastOcFloodKey
+	Kind         = overcastOcKind
+	LearnedEntry = overcastOcLearnedEntry
+	Path         = overcastOcPath
+	Port         = overcastOcPort
+	Remote       = overcastOcRemote
+	Segment      = overcastOcSegment
+	VNI          = overcastOcVni
+	VTEP         = overcastOcVtep
+	VTEPKey      = overcastOcVtepKey
+)
+
+// Where a MAC is (Kind).
+const (
+	KindPort   = overcastOcKindOC_KIND_PORT
+	KindRemote = overcastOcKindOC_KIND_REMOTE
+)
+
+// Flags of a Port.
+const (
+	PortMAC  = overcastOcPortFlagsOC_PORT_MAC
+	PortAny  = overcastOcPortFlagsOC_PORT_ANY
+	PortPeer = overcastOcPortFlagsOC_PORT_PEER
+)
+
+// Flags of a Segment.
+const (
+	SegmentLearning     = overcastOcSegmentFlagsOC_SEGMENT_LEARNING
+	SegmentFloodUnknown = overcastOcSegmentFlagsOC_SEGMENT_FLOOD_UNKNOWN
+)
+
+// Flags of a Path.
+const (
+	PathEthernet = overcastOcPathFlagsOC_PATH_ETHERNET
+	PathMACs     = overcastOcPathFlagsOC_PATH_MACS
+)
+
+// What oc_uplink_in strips (Constants.Strip).
+const (
+	StripKernel = uint32(overcastOcStripOC_STRIP_KERNEL)
+	StripTC     = uint32(overcastOcStripOC_STRIP_TC)
+)
+
+// Sizes that types.h and config.h fix.
+const (
+	MaxPorts      = 4096
+	MaxSegments   = 4096
+	MaxXDPUplinks = 4
+	ChunkSize     = 62
+
+	StatsSegments = MaxPorts               // first slot of a segment in oc_stats
+	StatsRemotes  = MaxPorts + MaxSegments // first slot of a remote in oc_stats
+)
+
+// Names of the programs.
+const (
+	PortIn    = "oc_port_in"
+	UplinkXDP = "oc_uplink_xdp"
+	UplinkIn  = "oc_uplink_in"
+	TunnelIn  = "oc_tunnel_in"
+)
+
+// ConstantsVariable is the name of the load-time constants in the object, and
+// of the pin of the map that holds them.
+const ConstantsVariable = "oc_config"
+
+// Spec returns the programs and maps of the committed object.
+func Spec() (*ebpf.CollectionSpec, error) {
+	return loadOvercast()
+}
+
+// AddrFrom returns an address in the form of the maps: IPv4 as ::ffff:a.b.c.d.
+func AddrFrom(a netip.Addr) Addr {
+	return Addr{B: a.As16()}
+}
+
+// NetAddr is the reverse of [AddrFrom]; the zero Addr gives the zero netip.Addr.
+func (a overcastOcAddr) NetAddr() netip.Addr {
+	if a.B == [16]byte{} {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16(a.B).Unmap()
+}
+
+// String returns the reason's name, DROP_<OBJECT>_<FAULT>.
+func (d overcastOcDrop) String() string {
+	if int(d) >= len(dropReasons) {
+		return "DROP_UNKNOWN"
+	}
+	return "DROP_" + dropReasons[d].name
+}
+
+// Text says in plain words what the reason means.
+func (d overcastOcDrop) Text() string {
+	if int(d) >= len(dropReasons) {
+		return "a reason that this version does not know"
+	}
+	return dropReasons[d].text
+}
+
+// Drops lists all reasons.
+func Drops() []Drop {
+	all := make([]Drop, 0, len(dropReasons)-1)
+	for d := range dropReasons[1:] {
+		all = append(all, Drop(d+1))
+	}
+	return all
+}
+
+// CurrentPath returns the path that the programs use.
+func (r *overcastOcRemote) CurrentPath() Path {
+	return r.Path[r.Active&1]
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Keys and values of the maps. Go gets these structs from the object's BTF
+ * (bpf2go -type), so padding is spelled out: two equal keys are equal bytes.
+ *
+ * Numbers are in host byte order unless a name ends in _be; addresses and MACs
+ * are byte arrays in wire order. An IPv4 address is kept as ::ffff:a.b.c.d.
+ */
+#pragma once
+
+#include <linux/types.h>
+#include "drops.h"
+
+#define OC_MAC_LEN 6
+
+struct oc_addr {
+	__u8 b[16];
+};
+
+/* Where a MAC is. */
+enum oc_kind {
+	OC_KIND_NONE,
+	OC_KIND_PORT,   /* id is the port's ifindex */
+	OC_KIND_REMOTE, /* id is the remote's slot in oc_remotes */
+};
+
+/* oc_ports: ifindex -> port. */
+enum oc_port_flags {
+	OC_PORT_MAC = 1 << 0,  /* the source must be .mac, or a MAC of oc_fdb that names this port */
+	OC_PORT_ANY = 1 << 1,  /* any source that is not configured elsewhere (extra_macs: any) */
+	OC_PORT_PEER = 1 << 2, /* redirect_peer reaches the guest: a veth whose peer is in another namespace */
+};
+
+struct oc_port {
+	__u32 id; /* slot in oc_stats and oc_pacers */
+	__u32 segment;
+	enum oc_port_flags flags;
+	__u8 mac[OC_MAC_LEN];
+	__u16 pad;
+};
+
+/* oc_vnis: VNI -> segment. */
+struct oc_vni {
+	__u32 segment;
+	__u32 flags; /* none yet: the relay's second VNI will be told apart here */
+};
+
+/* oc_segments: slot -> segment. A slot of vni 0 is empty; slot 0 is never used. */
+enum oc_segment_flags {
+	OC_SEGMENT_LEARNING = 1 << 0,
+	OC_SEGMENT_FLOOD_UNKNOWN = 1 << 1,
+};
+
+struct oc_segment {
+	__u32 vni;
+	__u32 mtu; /* bytes of layer 3; one VLAN tag more is four bytes less */
+	enum oc_segment_flags flags;
+	__u32 pad;
+	/* Lists of oc_floods. Each is one aligned word and a list is never changed
+	 * once it is named here, so a reader sees an old list or a new one, whole. */
+	__u32 ports;
+	__u32 remotes;
+	/* Hash of "environment/segment": a VNI that is given to another segment
+	 * gets a new slot, so that what the old one learned is not found by it. */
+	__u64 identity;
+};
+
+/* oc_vteps: (VNI, source VTEP) -> segment and remote. VNI 0 lists the hosts
+ * themselves, to tell a stranger from a host that is no member. */
+struct oc_vtep_key {
+	__u32 vni;
+	struct oc_addr addr;
+};
+
+struct oc_vtep {
+	__u32 segment;
+	__u32 remote;
+};
+
+/* oc_remotes: slot -> remote. A slot whose address is zero is empty; slot 0 is never used. */
+enum oc_path_flags {
+	OC_PATH_ETHERNET = 1 << 0, /* the uplink has an Ethernet header */
+	OC_PATH_MACS = 1 << 1,     /* .dst and .src are the next hop's and the uplink's MACs */
+};
+
+struct oc_path {
+	__u32 ifindex; /* the uplink; 0: no route */
+	enum oc_path_flags flags;
+	__u32 family; /* AF_INET or AF_INET6, of .next_hop */
+	__u8 dst[OC_MAC_LEN];
+	__u8 src[OC_MAC_LEN];
+	__u8 next_hop[16]; /* IPv4: the first four bytes */
+};
+
+struct oc_remote {
+	struct oc_addr vtep;
+	/* An array map is overwritten in place, and a path is read whole: the
+	 * agent writes the path that is not in use and then turns .active. */
+	__u32 active;
+	__u32 pad;
+	struct oc_path path[2];
+};
+
+/* oc_fdb and oc_fdb_learned: (segment, MAC) -> port or remote. */
+struct oc_fdb_key {
+	__u32 segment;
+	__u8 mac[OC_MAC_LEN];
+	__u16 pad;
+};
+
+struct oc_fdb_entry {
+	__u32 id;
+	enum oc_kind kind;
+};
+
+struct oc_learned_entry {
+	struct oc_fdb_entry where;
+	__u64 seen; /* CLOCK_MONOTONIC nanoseconds, to a second */
+};
+
+/* oc_floods: (list, chunk) -> up to OC_CHUNK destinations. The last chunk of a
+ * list is the first that is not full. */
+#define OC_CHUNK 62
+
+struct oc_flood_key {
+	__u32 list;
+	__u32 chunk;
+};
+
+struct oc_flood {
+	__u32 count;
+	__u32 pad;
+	__u32 id[OC_CHUNK]; /* ifindexes of ports, or slots of remotes */
+};
+
+/* oc_stats: per CPU; the slots of ports, segments and remotes stand behind one
+ * another. In is towards the overlay's switch, out is away from it: a port's in
+ * is what its guest sent, a remote's in is what came from it. A segment's in is
+ * what its ports here sent, its out what was sent to them. */
+#define OC_MAX_PORTS 4096
+#define OC_MAX_SEGMENTS 4096
+#define OC_STATS_SEGMENTS OC_MAX_PORTS
+#define OC_STATS_REMOTES (OC_MAX_PORTS + OC_MAX_SEGMENTS)
+
+struct oc_counters {
+	__u64 in_packets;
+	__u64 in_bytes;
+	__u64 out_packets;
+	__u64 out_bytes;
+};
+
+/* oc_drops: per CPU. Where the map is full, the reason alone is counted. */
+struct oc_drop_key {
+	enum oc_drop reason;
+	__u32 ifindex; /* the device that the frame came in on */
+	__u32 segment; /* 0: not known yet */
+};
+
+struct oc_drop_count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* What oc_uplink_xdp hands to oc_uplink_in. Nothing in it may change from
+ * packet to packet of a flow, or GRO stops merging. */
+struct oc_meta {
+	__u64 magic;
+	__u32 segment;
+	__u32 remote;
+};
