@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+
+	"overcast/bpf"
+	"overcast/maps"
+)
+
+// rodata is the name of the map in which the object keeps its constants.
+const rodata = ".rodata"
+
+// openMaps opens the pinned maps, if all are there and of the right form, and
+// else makes new ones, which commitPins pins later. fresh says that they are
+// new and empty although others were pinned: their sizes have changed.
+func openMaps(pinPath string, limits maps.Limits) (set *maps.Set, fresh bool, err error) {
+	spec, err := bpf.Spec()
+	if err != nil {
+		return nil, false, fmt.Errorf("reading the BPF object: %w", err)
+	}
+	maps.Size(spec, limits)
+
+	set, err = maps.Open(pinPath)
+	if err == nil {
+		if compatible(spec, set) {
+			return set, false, nil
+		}
+		set.Close()
+		fresh = true
+	} else if !errors.Is(err, maps.ErrNotLoaded) {
+		return nil, false, err
+	}
+
+	// Entries of one map name slots of another, so it is all or none.
+	set = &maps.Set{}
+	for _, n := range set.Named() {
+		if *n.Map, err = ebpf.NewMap(spec.Maps[n.Name]); err != nil {
+			set.Close()
+			return nil, false, fmt.Errorf("creating map %s with %d entries: %w", n.Name, spec.Maps[n.Name].MaxEntries, err)
+		}
+	}
+	return set, fresh, nil
+}
+
+func compatible(spec *ebpf.CollectionSpec, set *maps.Set) bool {
+	for _, n := range set.Named() {
+		if spec.Maps[n.Name].Compatible(*n.Map) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// loadPrograms loads the programs for a set of maps and constants.
+func loadPrograms(set *maps.Set, constants bpf.Constants) (*ebpf.Collection, error) {
+	spec, err := bpf.Spec()
+	if err != nil {
+		return nil, fmt.Errorf("reading the BPF object: %w", err)
+	}
+	replacements := make(map[string]*ebpf.Map)
+	for _, n := range set.Named() {
+		replacements[n.Name] = *n.Map
+		spec.Maps[n.Name].MaxEntries = (*n.Map).MaxEntries()
+	}
+	if err := spec.Variables[bpf.ConstantsVariable].Set(constants); err != nil {
+		return nil, fmt.Errorf("setting the constants: %w", err)
+	}
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replacements})
+	if err != nil {
+		return nil, fmt.Errorf("loading the programs: %w", err)
+	}
+	return collection, nil
+}
+
+// commitPins pins the maps in use, and the one with the constants, under their
+// names. Each name turns from an old map to a new one in a single step.
+func commitPins(pinPath string, set *maps.Set, collection *ebpf.Collection) error {
+	for _, n := range set.Named() {
+		if err := pinMap(pinPath, n.Name, *n.Map); err != nil {
+			return err
+		}
+	}
+	return pinMap(pinPath, bpf.ConstantsVariable, collection.Maps[rodata])
+}
+
+func pinMap(pinPath, name string, m *ebpf.Map) error {
+	path := filepath.Join(pinPath, name)
+	if same, err := isPinned(path, m); err != nil || same {
+		return err
+	}
+	// No dots: bpffs does not allow them in names.
+	staged := path + "-new"
+	if err := os.Remove(staged); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing a stale pin: %w", err)
+	}
+	clone, err := m.Clone()
+	if err != nil {
+		return fmt.Errorf("pinning map %s: %w", name, err)
+	}
+	defer clone.Close()
+	if err := clone.Pin(staged); err != nil {
+		return fmt.Errorf("pinning map %s: %w", name, err)
+	}
+	if err := os.Rename(staged, path); err != nil {
+		return fmt.Errorf("pinning map %s: %w", name, err)
+	}
+	return nil
+}
+
+func isPinned(path string, m *ebpf.Map) (bool, error) {
+	pinned, err := ebpf.LoadPinnedMap(path, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("pin %s: %w", path, err)
+	}
+	defer pinned.Close()
+	have, err := pinned.Info()
+	if err != nil {
+		return false, fmt.Errorf("pin %s: %w", path, err)
+	}
+	want, err := m.Info()
+	if err != nil {
+		return false, fmt.Errorf("map for pin %s: %w", path, err)
+	}
+	a, _ := have.ID()
+	b, _ := want.ID()
+	return a == b, nil
+}
+
+// magic returns the proof of our XDP metadata: that of the programs which run
+// already, since old and new ones work together for a moment, else a new one.
+func magic(pinPath string) (uint64, error) {
+	pinned, err := ebpf.LoadPinnedMap(filepath.Join(pinPath, bpf.ConstantsVariable), nil)
+	if err == nil {
+		defer pinned.Close()
+		value, err := pinned.LookupBytes(uint32(0))
+		// It stands first in struct oc_constants.
+		if err == nil && len(value) >= 8 {
+			return binary.NativeEndian.Uint64(value), nil
+		}
+	}
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return 0, fmt.Errorf("random magic: %w", err)
+	}
+	return binary.NativeEndian.Uint64(random[:]), nil
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"overcast/bpf"
+)
+
+// Report is what the agent writes to run_dir/state.json for whoever reads the
+// pinned maps: the names of what they hold, the modes in use and why, and the
+// last error. It is the agent's last word, also when it is no longer there.
+type Report struct {
+	Schema  int       `json:"schema"`
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Updated time.Time `json:"updated"`
+
+	Host          string     `json:"host"`
+	VTEP          netip.Addr `json:"vtep"`
+	Underlay      netip.Addr `json:"underlay"`
+	Encapsulation string     `json:"encapsulation"`
+	TunnelPort    uint16     `json:"tunnel_port"`
+	Attach        string     `json:"attach"` // tcx or clsact
+	Decap         Decap      `json:"decap"`  // as configured
+	Features      Features   `json:"features"`
+
+	Tunnel   TunnelReport    `json:"tunnel"`
+	Uplinks  []UplinkReport  `json:"uplinks"`
+	Segments []SegmentReport `json:"segments"`
+	Ports    []PortReport    `json:"ports"`
+	Remotes  []RemoteReport  `json:"remotes"`
+	Config   ConfigReport    `json:"config"`
+}
+
+// TunnelReport is the state of the kernel's tunnel device.
+type TunnelReport struct {
+	Device  string `json:"device"`
+	Ifindex uint32 `json:"ifindex"`
+	Error   string `json:"error,omitempty"`
+}
+
+// UplinkReport is how an uplink strips, and why so.
+type UplinkReport struct {
+	Interface string `json:"interface"`
+	Ifindex   uint32 `json:"ifindex"`
+	MTU       int    `json:"mtu"` // bytes
+	Decap     Decap  `json:"decap"`
+	Reason    string `json:"reason"`
+}
+
+// SegmentReport names a segment's slot.
+type SegmentReport struct {
+	Slot        uint32 `json:"slot"`
+	Environment string `json:"environment"`
+	Segment     string `json:"segment"`
+	VNI         uint32 `json:"vni"`
+	MTU         int    `json:"mtu"`            // bytes of layer 3, in force
+	Configured  int    `json:"mtu_configured"` // 0: auto
+}
+
+// PortReport names a port, whether its device is there or not.
+type PortReport struct {
+	Slot        uint32       `json:"slot"`
+	Environment string       `json:"environment"`
+	Segment     string       `json:"segment"`
+	Port        string       `json:"port"`
+	Interface   string       `json:"interface"`
+	Ifindex     uint32       `json:"ifindex"` // 0: the device is missing
+	MTU         int          `json:"mtu"`     // bytes; what the guest should have
+	DeviceMTU   int          `json:"device_mtu"`
+	MAC         string       `json:"mac,omitempty"`
+	ExtraMACs   []string     `json:"extra_macs,omitempty"` // "any" alone: all
+	IPs         []netip.Addr `json:"ips,omitempty"`
+}
+
+// RemoteReport names a remote's slot.
+type RemoteReport struct {
+	Slot    uint32     `json:"slot"`
+	Host    string     `json:"host"`
+	VTEP    netip.Addr `json:"vtep"`
+	Zone    string     `json:"zone,omitempty"`
+	Foreign bool       `json:"foreign"`
+	MTU     int        `json:"mtu"` // bytes of the largest underlay packet; 0: no route
+	Uplink  string     `json:"uplink,omitempty"`
+}
+
+// ConfigReport is where the state came from and whether it is the latest.
+type ConfigReport struct {
+	Source    string    `json:"source"`
+	Applied   time.Time `json:"applied"`
+	Error     string    `json:"error,omitempty"` // why a newer one was refused
+	ErrorTime time.Time `json:"error_time,omitzero"`
+}
+
+// ReportSchema is the version of the report's form.
+const ReportSchema = 1
+
+// Report returns the datapath's part of the report; before the first Apply
+// only the features are known.
+func (d *Datapath) Report() Report {
+	r := Report{Schema: ReportSchema, Decap: d.opts.Decap, Features: d.features, Attach: "clsact"}
+	if d.features.TCX {
+		r.Attach = "tcx"
+	}
+	if d.state == nil || d.contents == nil || d.tunnel.link == nil {
+		return r
+	}
+	r.Host, r.VTEP, r.Underlay = d.state.Host.Name, d.state.Host.VTEP, d.local()
+	r.Encapsulation, r.TunnelPort = d.state.Tunnel.Encapsulation.String(), d.state.Tunnel.Port
+	r.Tunnel = TunnelReport{Device: TunnelDevice, Ifindex: uint32(d.tunnel.link.Attrs().Index)}
+	if d.tunnel.held != nil {
+		r.Tunnel.Error = d.tunnel.held.Error()
+	}
+	for _, u := range d.uplinks {
+		r.Uplinks = append(r.Uplinks, UplinkReport{u.name, u.ifindex, u.mtu, u.decap, u.reason})
+	}
+	d.reportRemotes(&r)
+	d.reportSegments(&r)
+	return r
+}
+
+func (d *Datapath) reportRemotes(r *Report) {
+	slots := make(map[netip.Addr]uint32)
+	for slot, remote := range d.contents.Remotes {
+		slots[remote.Vtep.NetAddr()] = slot
+	}
+	for _, remote := range d.state.Remotes {
+		r.Remotes = append(r.Remotes, RemoteReport{
+			Slot:    slots[remote.VTEP],
+			Host:    remote.Name,
+			VTEP:    remote.VTEP,
+			Zone:    remote.Zone,
+			Foreign: remote.Foreign,
+			MTU:     d.routes.mtus[remote.VTEP],
+			Uplink:  d.machine.byIndex[d.routes.paths[remote.VTEP].Ifindex].name,
+		})
+	}
+}
+
+func (d *Datapath) reportSegments(r *Report) {
+	slots := make(map[string]uint32)
+	for slot, object := range d.contents.SegmentNames {
+		slots[object] = slot
+	}
+	for i := range d.state.Segments {
+		segment := &d.state.Segments[i]
+		slot := slots[segment.Object()]
+		mtu := int(d.contents.Segments[slot].Mtu)
+		r.Segments = append(r.Segments, SegmentReport{slot, segment.Environment, segment.Name, segment.VNI, mtu, segment.MTU})
+		for _, port := range segment.Ports {
+			device := d.machine.byName[port.Interface]
+			p := PortReport{
+				Slot:        d.contents.Slots[segment.Object()+"/"+port.Name],
+				Environment: segment.Environment,
+				Segment:     segment.Name,
+				Port:        port.Name,
+				Interface:   port.Interface,
+				Ifindex:     device.ifindex,
+				MTU:         mtu,
+				DeviceMTU:   device.mtu,
+				IPs:         port.IPs,
+			}
+			if port.HasMAC {
+				p.MAC = port.MAC.String()
+			}
+			for _, mac := range port.ExtraMACs {
+				p.ExtraMACs = append(p.ExtraMACs, mac.String())
+			}
+			if port.AnyMAC {
+				p.ExtraMACs = []string{"any"}
+			}
+			r.Ports = append(r.Ports, p)
+		}
+	}
+	slices.SortFunc(r.Ports, func(a, b PortReport) int { return strings.Compare(a.Object(), b.Object()) })
+}
+
+// Object is the port's full name, environment/segment/port.
+func (p PortReport) Object() string {
+	return p.Environment + "/" + p.Segment + "/" + p.Port
+}
+
+// Object is the segment's full name, environment/segment.
+func (s SegmentReport) Object() string {
+	return s.Environment + "/" + s.Segment
+}
+
+// Slots returns the slots that a report gave to ports, by object.
+func (r *Report) Slots() map[string]uint32 {
+	slots := make(map[string]uint32)
+	for _, port := range r.Ports {
+		if port.Slot > 0 && port.Slot < bpf.MaxPorts {
+			slots[port.Object()] = port.Slot
+		}
+	}
+	return slots
+}
+
+func reportPath(runDir string) string {
+	return filepath.Join(runDir, "state.json")
+}
+
+// WriteReport replaces the report in one step.
+func WriteReport(runDir string, r *Report) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	staged := reportPath(runDir) + ".new"
+	if err := os.WriteFile(staged, append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	if err := os.Rename(staged, reportPath(runDir)); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+// ReadReport reads the last report. The error wraps fs.ErrNotExist if there is none.
+func ReadReport(runDir string) (*Report, error) {
+	text, err := os.ReadFile(reportPath(runDir))
+	if err != nil {
+		return nil, fmt.Errorf("reading the report: %w", err)
+	}
+	var r Report
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, fmt.Errorf("reading the report %s: %w", reportPath(runDir), err)
+	}
+	return &r, nil
+}

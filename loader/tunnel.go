@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// TunnelDevice is the name of the kernel's tunnel device, our slow path.
+const TunnelDevice = "oc0"
+
+// The range of outer UDP source ports, which carry the inner flows' hashes:
+// the dynamic ports, as RFC 7348 section 5 wants it.
+const (
+	sourcePortMin  = 49152
+	sourcePortMask = 16383
+)
+
+// vxlanMaxMTU is IP_MAX_MTU less the largest headers, which the kernel allows.
+const vxlanMaxMTU = 65465
+
+// tunnelPort is a UDP port that another device holds.
+type portHeldError struct {
+	port   uint16
+	holder string
+}
+
+func (e *portHeldError) Error() string {
+	return fmt.Sprintf("UDP port %d is held by %s: remove it, or choose another tunnel.port on all hosts", e.port, e.holder)
+}
+
+// ensureTunnel makes the tunnel device as it should be, or takes the one that
+// is there. It returns it down if it is new: the program must be on it before
+// anything can arrive.
+func ensureTunnel(port uint16) (netlink.Link, error) {
+	existing, err := netlink.LinkByName(TunnelDevice)
+	if err == nil {
+		if vxlan, ok := existing.(*netlink.Vxlan); ok && vxlan.FlowBased && vxlan.Port == int(port) {
+			return existing, nil
+		}
+		if _, ok := existing.(*netlink.Vxlan); !ok {
+			return nil, fmt.Errorf("device %s is a %s and not ours: rename or remove it", TunnelDevice, existing.Type())
+		}
+		if err := netlink.LinkDel(existing); err != nil {
+			return nil, fmt.Errorf("removing the old %s: %w", TunnelDevice, err)
+		}
+	} else if !errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil, fmt.Errorf("tunnel device %s: %w", TunnelDevice, err)
+	}
+
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = TunnelDevice
+	device := &netlink.Vxlan{
+		LinkAttrs: attrs,
+		FlowBased: true,
+		Port:      int(port),
+		PortLow:   sourcePortMin,
+		PortHigh:  sourcePortMin + sourcePortMask,
+		// Our own packets have no outer checksum; see outer.h.
+		UDP6ZeroCSumRx: true,
+	}
+	if err := netlink.LinkAdd(device); err != nil {
+		return nil, fmt.Errorf("creating the tunnel device %s: %w", TunnelDevice, err)
+	}
+	created, err := netlink.LinkByName(TunnelDevice)
+	if err != nil {
+		return nil, fmt.Errorf("tunnel device %s: %w", TunnelDevice, err)
+	}
+	if err := silence(created); err != nil {
+		return nil, err
+	}
+	if err := netlink.LinkSetMTU(created, vxlanMaxMTU); err != nil {
+		return nil, fmt.Errorf("MTU of %s: %w", TunnelDevice, err)
+	}
+	return created, nil
+}
+
+// raiseTunnel sets the tunnel device up. If another device holds the port, the
+// error is a portHeldError that names it.
+func raiseTunnel(device netlink.Link, port uint16) error {
+	err := netlink.LinkSetUp(device)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return &portHeldError{port: port, holder: portHolder(port)}
+	}
+	if err != nil {
+		return fmt.Errorf("setting %s up: %w", TunnelDevice, err)
+	}
+	return nil
+}
+
+// portHolder names the tunnel device that has a UDP port open, as far as it
+// can be told: other users of a port do not show their names.
+func portHolder(port uint16) string {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return "another device"
+	}
+	for _, l := range links {
+		vxlan, ok := l.(*netlink.Vxlan)
+		if ok && vxlan.Port == int(port) && vxlan.Name != TunnelDevice && vxlan.Flags&unix.IFF_UP != 0 {
+			return "the VXLAN device " + vxlan.Name
+		}
+	}
+	return "another program or device"
+}
+
+// silence keeps the host's own IPv6 off a device that belongs to guests: no
+// link-local address, no MLD report, no router solicitation goes out there.
+func silence(device netlink.Link) error {
+	name := device.Attrs().Name
+	// IN6_ADDR_GEN_MODE_NONE; a kernel without IPv6 has nothing to silence.
+	const addrGenModeNone = 1
+	if err := netlink.LinkSetIP6AddrGenMode(device, addrGenModeNone); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
+		return fmt.Errorf("keeping IPv6 addresses off %s: %w", name, err)
+	}
+	path := filepath.Join("/proc/sys/net/ipv6/conf", name, "disable_ipv6")
+	if err := os.WriteFile(path, []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("keeping IPv6 off %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"overcast/bpf"
+)
+
+// Unload takes the whole datapath away: programs, pins and the tunnel device.
+// It goes on after an error and returns all of them. The caller holds the lock,
+// so that no agent lives meanwhile, and works in the namespace of the devices.
+func Unload(pinPath, runDir string) error {
+	features, err := Probe()
+	if err != nil {
+		return err
+	}
+	h := hooks{pinPath: pinPath, tcx: features.TCX}
+	places, err := h.attached()
+	errs := []error{err}
+	slices.SortFunc(places, func(a, b place) int {
+		return boolOrder(a.program == bpf.UplinkXDP, b.program == bpf.UplinkXDP)
+	})
+	for _, at := range places {
+		errs = append(errs, h.detach(at))
+	}
+	if link, err := netlink.LinkByName(TunnelDevice); err == nil && link.Type() == "vxlan" {
+		if err := netlink.LinkDel(link); err != nil {
+			errs = append(errs, fmt.Errorf("removing %s: %w", TunnelDevice, err))
+		}
+	}
+	if err := os.RemoveAll(pinPath); err != nil {
+		errs = append(errs, fmt.Errorf("removing the pins: %w", err))
+	}
+	if err := os.Remove(reportPath(runDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("removing the report: %w", err))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"fmt"
+	"strings"
+
+	"overcast/bpf"
+)
+
+// uplink is a device that carries tunnels, and how they are stripped there.
+type uplink struct {
+	device
+	decap  Decap // xdp, tc or kernel: what was chosen, never auto
+	reason string
+}
+
+// chooseUplinks decides for each uplink how it strips. Whether a driver takes
+// XDP shows only when it is tried; attachUplinks comes back if it does not.
+func (d *Datapath) chooseUplinks() error {
+	var chosen []uplink
+	for _, device := range d.uplinkDevices() {
+		u := uplink{device: device}
+		switch d.opts.Decap {
+		case DecapTC, DecapKernel:
+			u.decap, u.reason = d.opts.Decap, "configured"
+		case DecapXDP:
+			if why, no := d.refused[device.ifindex]; no {
+				return fmt.Errorf("decap xdp: uplink %s has no native XDP: %s; set decap to auto or tc", device.name, why)
+			}
+			u.decap, u.reason = DecapXDP, "configured"
+		default:
+			u.decap, u.reason = d.chooseDecap(device)
+		}
+		if u.decap == DecapXDP && len(chosen) >= bpf.MaxXDPUplinks {
+			u.decap, u.reason = DecapTC, fmt.Sprintf("at most %d uplinks strip at XDP", bpf.MaxXDPUplinks)
+		}
+		chosen = append(chosen, u)
+	}
+	d.uplinks = chosen
+	return nil
+}
+
+// chooseDecap is `decap: auto` for a device.
+func (d *Datapath) chooseDecap(device device) (Decap, string) {
+	if !device.ethernet {
+		return DecapTC, "no Ethernet header, so the kernel's tunnel device strips"
+	}
+	if device.kind == "veth" {
+		return DecapTC, "a veth: native XDP would turn off its peer's super-frames"
+	}
+	if why, no := d.refused[device.ifindex]; no {
+		return DecapTC, "no native XDP: " + why
+	}
+	return DecapXDP, "the driver has native XDP"
+}
+
+// attachUplinks puts the strip programs on the uplinks: the one that delivers
+// before the one that strips ahead of it.
+func (d *Datapath) attachUplinks() error {
+	if d.tunnel.held != nil {
+		return nil // our drops would hit the other device's traffic
+	}
+	for _, u := range d.uplinks {
+		if err := d.attach(bpf.UplinkIn, u.ifindex); err != nil {
+			return fmt.Errorf("uplink %s: %w", u.name, err)
+		}
+	}
+	for _, u := range d.uplinks {
+		if u.decap != DecapXDP {
+			continue
+		}
+		err := d.attach(bpf.UplinkXDP, u.ifindex)
+		if err != nil {
+			d.refused[u.ifindex] = lastLine(err)
+			d.log.Warn("no native XDP", "uplink", u.name, "error", err)
+			if err := d.chooseUplinks(); err != nil {
+				return err
+			}
+			if err := d.ensurePrograms(); err != nil {
+				return err
+			}
+			if err := d.attachTunnel(); err != nil {
+				return err
+			}
+			return d.attachUplinks()
+		}
+		if err := d.ensureGRO(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensureGRO switches merging on: the point of stripping at XDP is that GRO
+// sees the inner frames, and a veth does not have it on by itself.
+func (d *Datapath) ensureGRO(u uplink) error {
+	if on, err := groOn(u.name); err != nil || on {
+		return err
+	}
+	if err := setGRO(u.name); err != nil {
+		return err
+	}
+	if on, err := groOn(u.name); err != nil || !on {
+		d.log.Warn("GRO is off and cannot be switched on: large transfers will be slower", "uplink", u.name)
+	}
+	return nil
+}
+
+// lastLine is the kernel's own word at the end of a wrapped error.
+func lastLine(err error) string {
+	text := err.Error()
+	return strings.TrimSpace(text[strings.LastIndex(text, ": ")+1:])
+}

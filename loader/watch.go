@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Change says what of the machine has changed.
+type Change uint8
+
+// The changes that the datapath follows.
+const (
+	ChangeLinks Change = 1 << iota // a device that we know came, went or changed
+	ChangePaths                    // an address, a route or a neighbour
+)
+
+// settle is how long a first change waits for more of them: a port that is
+// made in several steps, or a thousand routes, are one change.
+const settle = 5 * time.Millisecond
+
+// receiveBuffer holds the kernel's messages while we work, in bytes.
+const receiveBuffer = 4 << 20
+
+// Watcher tells of changes in the namespace of its maker.
+type Watcher struct {
+	C <-chan Change
+
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+// Follow names the devices whose changes matter.
+func (w *Watcher) Follow(names []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.names = make(map[string]bool, len(names))
+	for _, name := range names {
+		w.names[name] = true
+	}
+}
+
+func (w *Watcher) follows(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.names[name]
+}
+
+// Watch begins to watch until the context ends. Where the kernel had to drop
+// messages it tells of every kind of change, and subscribes anew.
+func Watch(ctx context.Context, log *slog.Logger) (*Watcher, error) {
+	raw := make(chan Change, 64)
+	out := make(chan Change)
+	w := &Watcher{C: out}
+	if err := w.subscribe(ctx, raw, log); err != nil {
+		return nil, err
+	}
+	go gather(ctx, raw, out)
+	return w, nil
+}
+
+// gather adds up changes that come close together.
+func gather(ctx context.Context, raw <-chan Change, out chan<- Change) {
+	for {
+		var change Change
+		select {
+		case <-ctx.Done():
+			return
+		case change = <-raw:
+		}
+		timer := time.After(settle)
+		for waiting := true; waiting; {
+			select {
+			case more := <-raw:
+				change |= more
+			case <-timer:
+				waiting = false
+			}
+		}
+		for sent := false; !sent; {
+			select {
+			case <-ctx.Done():
+				return
+			case more := <-raw:
+				change |= more
+			case out <- change:
+				sent = true
+			}
+		}
+	}
+}
+
+// subscribe opens the four subscriptions. Each ends with the context.
+func (w *Watcher) subscribe(ctx context.Context, raw chan<- Change, log *slog.Logger) error {
+	failed := func(err error) {
+		if ctx.Err() == nil {
+			log.Warn("lost changes of the network; looking at all of it again", "error", err)
+		}
+	}
+	links := make(chan netlink.LinkUpdate, 64)
+	if err := netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: receiveBuffer}); err != nil {
+		return fmt.Errorf("watching links: %w", err)
+	}
+	addrs := make(chan netlink.AddrUpdate, 64)
+	if err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: receiveBuffer}); err != nil {
+		return fmt.Errorf("watching addresses: %w", err)
+	}
+	routes := make(chan netlink.RouteUpdate, 64)
+	if err := netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: receiveBuffer}); err != nil {
+		return fmt.Errorf("watching routes: %w", err)
+	}
+	neighbours := make(chan netlink.NeighUpdate, 64)
+	if err := netlink.NeighSubscribeWithOptions(neighbours, ctx.Done(), netlink.NeighSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: receiveBuffer}); err != nil {
+		return fmt.Errorf("watching neighbours: %w", err)
+	}
+	go w.forward(ctx, raw, links, addrs, routes, neighbours, log)
+	return nil
+}
+
+// forward turns messages into changes until a subscription breaks, which it
+// does when the kernel's buffer runs over; then it begins anew.
+func (w *Watcher) forward(ctx context.Context, raw chan<- Change, links <-chan netlink.LinkUpdate, addrs <-chan netlink.AddrUpdate,
+	routes <-chan netlink.RouteUpdate, neighbours <-chan netlink.NeighUpdate, log *slog.Logger) {
+	for ctx.Err() == nil {
+		open, change := true, Change(0)
+		select {
+		case <-ctx.Done():
+			return
+		case update, ok := <-links:
+			open = ok
+			if ok && w.follows(update.Attrs().Name) {
+				change = ChangeLinks
+			}
+		case _, open = <-addrs:
+			change = ChangePaths
+		case _, open = <-routes:
+			change = ChangePaths
+		case _, open = <-neighbours:
+			change = ChangePaths
+		}
+		if !open {
+			w.resubscribe(ctx, raw, log)
+			return
+		}
+		if change != 0 {
+			select {
+			case raw <- change:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// resubscribe opens all subscriptions again; the old ones that still live end
+// with the context and their messages are only repeated.
+func (w *Watcher) resubscribe(ctx context.Context, raw chan<- Change, log *slog.Logger) {
+	const pause = time.Second
+	for ctx.Err() == nil {
+		if err := w.subscribe(ctx, raw, log); err == nil {
+			raw <- ChangeLinks | ChangePaths
+			return
+		}
+		time.Sleep(pause)
+	}
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package maps
+
+import (
+	"net/netip"
+
+	"overcast/bpf"
+	"overcast/policy"
+)
+
+// Apply takes the maps from what they hold to what they should hold, and
+// writes nothing else. Everything that something else refers to is written
+// before it and removed after it, so programs that run meanwhile find either
+// the old state or the new one. An error leaves the maps in between, where
+// every entry is valid; the next Apply goes on from there.
+func (s *Set) Apply(have *Snapshot, want *Contents) error {
+	if err := s.add(have, want); err != nil {
+		return err
+	}
+	return s.prune(have, want)
+}
+
+func (s *Set) add(have *Snapshot, want *Contents) error {
+	if err := s.putRemotes(have.Remotes, want.Remotes); err != nil {
+		return err
+	}
+	if err := s.floods().put(policy.Compare(have.Floods, want.Floods).Put); err != nil {
+		return err
+	}
+	if err := s.segments().put(policy.Compare(have.Segments, want.Segments).Put); err != nil {
+		return err
+	}
+	if err := putInTurn(s.vteps(), have.VTEPs, want.VTEPs); err != nil {
+		return err
+	}
+	if err := putInTurn(s.vnis(), have.VNIs, want.VNIs); err != nil {
+		return err
+	}
+	// An FDB value is one word that is read right behind the lookup and checked
+	// against the port's segment, so a reused element does no harm here.
+	if err := s.fdb().put(policy.Compare(have.FDB, want.FDB).Put); err != nil {
+		return err
+	}
+	return putInTurn(s.ports(), have.Ports, want.Ports)
+}
+
+// prune removes what is no longer wanted, in the reverse order of add.
+func (s *Set) prune(have *Snapshot, want *Contents) error {
+	removed := 0
+	if err := removeStale(s.ports(), have.Ports, want.Ports, &removed); err != nil {
+		return err
+	}
+	if err := removeStale(s.fdb(), have.FDB, want.FDB, &removed); err != nil {
+		return err
+	}
+	if err := removeStale(s.vnis(), have.VNIs, want.VNIs, &removed); err != nil {
+		return err
+	}
+	if err := removeStale(s.vteps(), have.VTEPs, want.VTEPs, &removed); err != nil {
+		return err
+	}
+	segments := policy.Compare(have.Segments, want.Segments).Delete
+	remotes := policy.Compare(have.Remotes, want.Remotes).Delete
+	lists := policy.Compare(have.Floods, want.Floods).Delete
+	if removed+len(segments)+len(remotes)+len(lists) == 0 {
+		return nil
+	}
+	// Nothing may refer to a list, slot or element when it is given back, nor
+	// may one be asked for again before its last reader has ended.
+	grace()
+	if err := s.forget(have, want, segments, remotes); err != nil {
+		return err
+	}
+	if err := s.floods().remove(lists); err != nil {
+		return err
+	}
+	if err := s.segments().put(zeros[bpf.Segment](segments)); err != nil {
+		return err
+	}
+	if err := s.remotes().put(zeros[bpf.Remote](remotes)); err != nil {
+		return err
+	}
+	grace()
+	return nil
+}
+
+// forget removes what was learned and counted for slots that become free.
+func (s *Set) forget(have *Snapshot, want *Contents, segments, remotes []uint32) error {
+	ports := goneIfindexes(have, want)
+	if len(segments)+len(remotes)+len(ports) == 0 {
+		return nil
+	}
+	if err := s.forgetLearned(segments, remotes, ports); err != nil {
+		return err
+	}
+	var stats []uint32
+	for _, slot := range segments {
+		stats = append(stats, bpf.StatsSegments+slot)
+	}
+	for _, slot := range remotes {
+		stats = append(stats, bpf.StatsRemotes+slot)
+	}
+	kept := make(map[uint32]bool, len(want.Slots))
+	for _, slot := range want.Slots {
+		kept[slot] = true
+	}
+	for _, ifindex := range ports {
+		if slot := have.Ports[ifindex].Id; !kept[slot] {
+			stats = append(stats, slot)
+		}
+	}
+	return s.resetStats(stats)
+}
+
+func goneIfindexes(have *Snapshot, want *Contents) []uint32 {
+	var gone []uint32
+	for ifindex := range have.Ports {
+		if _, ok := want.Ports[ifindex]; !ok {
+			gone = append(gone, ifindex)
+		}
+	}
+	return gone
+}
+
+// putInTurn adds entries in batches and replaces existing ones one by one with
+// a grace period between them, since a replaced element is handed out at once.
+// Replacements are rare here: a port that changes its segment, a VNI that is
+// given to another one.
+func putInTurn[K comparable, V comparable](t table[K, V], have, want map[K]V) error {
+	fresh, changed := make(map[K]V), make(map[K]V)
+	for k, v := range policy.Compare(have, want).Put {
+		if _, ok := have[k]; ok {
+			changed[k] = v
+		} else {
+			fresh[k] = v
+		}
+	}
+	if err := t.put(fresh); err != nil {
+		return err
+	}
+	for k, v := range changed {
+		if err := t.putOne(k, v); err != nil {
+			return err
+		}
+		grace()
+	}
+	return nil
+}
+
+func removeStale[K comparable, V comparable](t table[K, V], have, want map[K]V, removed *int) error {
+	stale := policy.Compare(have, want).Delete
+	*removed += len(stale)
+	return t.remove(stale)
+}
+
+// zeros are the values that empty slots of an array map.
+func zeros[V any](slots []uint32) map[uint32]V {
+	values := make(map[uint32]V, len(slots))
+	for _, slot := range slots {
+		var zero V
+		values[slot] = zero
+	}
+	return values
+}
+
+// putRemotes writes new remotes, and the changed paths of known ones: first
+// into the half that no program reads, then the word that says which half.
+func (s *Set) putRemotes(have, want map[uint32]bpf.Remote) error {
+	first, second := make(map[uint32]bpf.Remote), make(map[uint32]bpf.Remote)
+	for slot, remote := range want {
+		old, ok := have[slot]
+		if !ok {
+			first[slot] = remote
+			continue
+		}
+		path := remote.CurrentPath()
+		if old.CurrentPath() == path {
+			continue
+		}
+		idle := 1 - old.Active&1
+		old.Path[idle] = path
+		first[slot] = old
+		old.Active = idle
+		second[slot] = old
+	}
+	if err := s.remotes().put(first); err != nil {
+		return err
+	}
+	return s.remotes().put(second)
+}
+
+// SetPaths writes the paths to remotes that have changed, by VTEP; a VTEP that
+// is not there has no path. It is the short way for a change of routes and
+// neighbours, which touches nothing else. It returns how many it changed.
+func (s *Set) SetPaths(paths map[netip.Addr]bpf.Path) (int, error) {
+	have, err := s.liveRemotes()
+	if err != nil {
+		return 0, err
+	}
+	want := make(map[uint32]bpf.Remote)
+	for slot, remote := range have {
+		path := paths[remote.Vtep.NetAddr()]
+		if remote.CurrentPath() != path {
+			want[slot] = bpf.Remote{Vtep: remote.Vtep, Path: [2]bpf.Path{path}}
+		}
+	}
+	return len(want), s.putRemotes(have, want)
+}

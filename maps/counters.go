@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package maps
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"overcast/bpf"
+)
+
+// Counters returns a slot's packets and bytes, summed over the CPUs. Slots of
+// segments start at bpf.StatsSegments, those of remotes at bpf.StatsRemotes.
+func (s *Set) Counters(slot uint32) (bpf.Counters, error) {
+	var perCPU []bpf.Counters
+	if err := s.Stats.Lookup(&slot, &perCPU); err != nil {
+		return bpf.Counters{}, fmt.Errorf("counters of slot %d: %w", slot, err)
+	}
+	var sum bpf.Counters
+	for _, c := range perCPU {
+		sum.InPackets += c.InPackets
+		sum.InBytes += c.InBytes
+		sum.OutPackets += c.OutPackets
+		sum.OutBytes += c.OutBytes
+	}
+	return sum, nil
+}
+
+func (s *Set) resetStats(slots []uint32) error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("counting the CPUs: %w", err)
+	}
+	zero := make([]bpf.Counters, cpus)
+	for _, slot := range slots {
+		if err := s.Stats.Put(&slot, zero); err != nil {
+			return fmt.Errorf("resetting the counters of slot %d: %w", slot, err)
+		}
+	}
+	return nil
+}
+
+// DropCounts returns the dropped packets and bytes, summed over the CPUs.
+func (s *Set) DropCounts() (map[bpf.DropKey]bpf.DropCount, error) {
+	drops := make(map[bpf.DropKey]bpf.DropCount)
+	var (
+		key    bpf.DropKey
+		perCPU []bpf.DropCount
+	)
+	it := s.Drops.Iterate()
+	for it.Next(&key, &perCPU) {
+		var sum bpf.DropCount
+		for _, c := range perCPU {
+			sum.Packets += c.Packets
+			sum.Bytes += c.Bytes
+		}
+		if sum.Packets > 0 {
+			drops[key] = sum
+		}
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("reading the drops: %w", err)
+	}
+	return drops, nil
+}
+
+// PrepareDrops makes the entry of each reason alone, which the programs count
+// under when the map has no room for a new port or segment.
+func (s *Set) PrepareDrops() error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("counting the CPUs: %w", err)
+	}
+	zero := make([]bpf.DropCount, cpus)
+	for _, reason := range bpf.Drops() {
+		err := s.Drops.Update(&bpf.DropKey{Reason: reason}, zero, ebpf.UpdateNoExist)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+			return fmt.Errorf("preparing the count of %s: %w", reason, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	yaml "go.yaml.in/yaml/v3"
+)
+
+// value is a YAML node, its place and its key's path.
+type value struct {
+	node *yaml.Node
+	file string
+	key  string
+}
+
+func (v value) position() Position {
+	return Position{v.file, max(v.node.Line, 1), max(v.node.Column, 1)}
+}
+
+// reader turns text into values and collects what is wrong with them.
+type reader struct {
+	problems Problems
+}
+
+func (r *reader) problem(v value, want, format string, args ...any) {
+	r.problems = append(r.problems, Problem{v.position(), v.key, fmt.Sprintf(format, args...), want})
+}
+
+// open parses a document's text. An empty document is fine and gives false.
+func (r *reader) open(doc Document) (value, bool) {
+	at := Position{doc.Name, 1, 1}
+	if !utf8.Valid(doc.Data) {
+		at.Line, at.Column = invalidUTF8(doc.Data)
+		r.problems = append(r.problems, Problem{at, "", "not UTF-8 text", "a YAML document in UTF-8"})
+		return value{}, false
+	}
+	decoder := yaml.NewDecoder(strings.NewReader(string(doc.Data)))
+	var root yaml.Node
+	if err := decoder.Decode(&root); err != nil {
+		if !errors.Is(err, io.EOF) {
+			r.problems = append(r.problems, syntaxProblem(at, err))
+		}
+		return value{}, false
+	}
+	if len(root.Content) == 0 {
+		return value{}, false
+	}
+	var more yaml.Node
+	if err := decoder.Decode(&more); err == nil {
+		r.problem(value{&more, doc.Name, ""}, "one document per file", "a second YAML document")
+	} else if !errors.Is(err, io.EOF) {
+		r.problems = append(r.problems, syntaxProblem(at, err))
+	}
+	v := value{root.Content[0], doc.Name, ""}
+	if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!null" {
+		return value{}, false
+	}
+	return v, r.plain(v)
+}
+
+// plain refuses anchors, aliases and merge keys anywhere below a value: a
+// position would no longer name one place, and a few lines could grow without
+// bound.
+func (r *reader) plain(v value) bool {
+	if v.node.Kind == yaml.AliasNode || v.node.Anchor != "" {
+		r.problem(v, "every value written out", "anchors and aliases are not read")
+		return false
+	}
+	ok := true
+	for _, child := range v.node.Content {
+		ok = r.plain(value{child, v.file, v.key}) && ok
+	}
+	return ok
+}
+
+var yamlLine = regexp.MustCompile(`line (\d+): `)
+
+// syntaxProblem takes the line out of the library's message.
+func syntaxProblem(at Position, err error) Problem {
+	message := strings.TrimPrefix(err.Error(), "yaml: ")
+	if m := yamlLine.FindStringSubmatchIndex(message); m != nil {
+		if line, err := strconv.Atoi(message[m[2]:m[3]]); err == nil {
+			at.Line = max(line, 1)
+		}
+		message = message[:m[0]] + message[m[1]:]
+	}
+	return Problem{at, "", "not YAML: " + message, "a YAML document"}
+}
+
+func invalidUTF8(data []byte) (line, column int) {
+	line, column = 1, 1
+	for len(data) > 0 {
+		r, size := utf8.DecodeRune(data)
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		if r == '\n' {
+			line, column = line+1, 0
+		}
+		column++
+		data = data[size:]
+	}
+	return line, column
+}
+
+// fields reads a mapping strictly. It returns the values by key.
+func (r *reader) fields(v value, known ...string) map[string]value {
+	fields := make(map[string]value)
+	if v.node.Kind != yaml.MappingNode {
+		r.problem(v, "a mapping with "+strings.Join(known, ", "), "%s", describe(v.node))
+		return nil
+	}
+	for i := 0; i+1 < len(v.node.Content); i += 2 {
+		name := v.node.Content[i]
+		path := name.Value
+		if v.key != "" {
+			path = v.key + "." + name.Value
+		}
+		key := value{name, v.file, path}
+		if !slices.Contains(known, name.Value) {
+			r.problem(key, "one of "+strings.Join(known, ", ")+hint(name.Value, known), "unknown key %q", name.Value)
+			continue
+		}
+		if first, twice := fields[name.Value]; twice {
+			r.problem(key, "it once", "key given twice, first at line %d", first.node.Line)
+			continue
+		}
+		fields[name.Value] = value{v.node.Content[i+1], v.file, path}
+	}
+	return fields
+}
+
+// hint proposes the known key that a wrong one is a letter or two away from.
+func hint(name string, known []string) string {
+	for _, k := range known {
+		if distance(name, k) <= 2 {
+			return fmt.Sprintf(" (did you mean %s?)", k)
+		}
+	}
+	return ""
+}
+
+// distance is Levenshtein's, bounded: 3 stands for anything more than 2.
+func distance(a, b string) int {
+	if len(a) > len(b)+2 || len(b) > len(a)+2 {
+		return 3
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		previous := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := previous
+			if a[i] != b[j] {
+				cost++
+			}
+			previous = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// need reports a key that is missing from a mapping.
+func (r *reader) need(parent value, fields map[string]value, names ...string) {
+	for _, name := range names {
+		if _, ok := fields[name]; !ok {
+			missing := value{parent.node, parent.file, strings.TrimPrefix(parent.key+"."+name, ".")}
+			r.problem(missing, "a "+name, "missing")
+		}
+	}
+}
+
+// items reads a list.
+func (r *reader) items(v value) []value {
+	if v.node == nil {
+		return nil
+	}
+	if v.node.Kind != yaml.SequenceNode {
+		r.problem(v, "a list", "%s", describe(v.node))
+		return nil
+	}
+	items := make([]value, len(v.node.Content))
+	for i, node := range v.node.Content {
+		items[i] = value{node, v.file, fmt.Sprintf("%s[%d]", v.key, i)}
+	}
+	return items
+}
+
+// text reads a scalar as it is written, so that YAML's own ideas of what a MAC
+// or an address might be never come in.
+func (r *reader) text(v value, want string) (string, bool) {
+	if v.node == nil {
+		return "", false
+	}
+	if v.node.Kind != yaml.ScalarNode || v.node.Tag == "!!null" {
+		r.problem(v, want, "%s", describe(v.node))
+		return "", false
+	}
+	return v.node.Value, true
+}
+
+func (r *reader) boolean(v value) bool {
+	const want = "true or false"
+	s, ok := r.text(v, want)
+	if !ok {
+		return false
+	}
+	if s != "true" && s != "false" {
+		r.problem(v, want, "%q", s)
+	}
+	return s == "true"
+}
+
+func (r *reader) number(v value, least, most int) (int, bool) {
+	want := fmt.Sprintf("a number from %d to %d", least, most)
+	s, ok := r.text(v, want)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < least || n > most || strconv.Itoa(n) != s {
+		r.problem(v, want, "%q", s)
+		return 0, false
+	}
+	return n, true
+}
+
+// choice reads one of a few words and returns its index.
+func (r *reader) choice(v value, words ...string) int {
+	want := strings.Join(words, " or ")
+	s, ok := r.text(v, want)
+	if !ok {
+		return 0
+	}
+	i := slices.Index(words, s)
+	if i < 0 {
+		r.problem(v, want, "%q", s)
+		return 0
+	}
+	return i
+}
+
+func describe(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case n.Tag == "!!null":
+		return "no value"
+	}
+	return fmt.Sprintf("%q", n.Value)
+}
