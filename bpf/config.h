@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
 #include "types.h"
 
 #define OC_MAX_XDP_UPLINKS 4
@@ -30,3 +32,29 @@ struct oc_constants {
 };
 
 volatile const struct oc_constants oc_config = {};
+
+/* Our VTEP. Read as volatile like every constant: the compiler sees zeros, and
+ * would believe them if a cast took the word away. */
+static __always_inline __be32 config_local_v4(void)
+{
+	return ((const volatile __u32 *)oc_config.local.b)[3];
+}
+
+static __always_inline void config_local_v6(void *to)
+{
+	const volatile __u32 *from = (const volatile __u32 *)oc_config.local.b;
+	__u32 *words = to;
+
+	words[0] = from[0];
+	words[1] = from[1];
+	words[2] = from[2];
+	words[3] = from[3];
+}
+
+static __always_inline bool config_is_local_v6(const void *addr)
+{
+	const volatile __u32 *local = (const volatile __u32 *)oc_config.local.b;
+	const __u32 *words = addr;
+
+	return words[0] == local[0] && words[1] == local[1] && words[2] == local[2] && words[3] == local[3];
+}

@@ -112,7 +112,7 @@ static __always_inline void outer_build_v4(struct outer_v4 *h, const struct ethh
 	h->ip.frag_off = bpf_htons(IP_DF);
 	h->ip.ttl = OUTER_TTL;
 	h->ip.protocol = IPPROTO_UDP;
-	h->ip.saddr = addr_v4((const struct oc_addr *)&oc_config.local);
+	h->ip.saddr = config_local_v4();
 	outer_build_udp(&h->udp, udp_len, hash);
 	vxlan_build(&h->vxlan, vni);
 	h->inner = *inner;
@@ -132,7 +132,7 @@ static __always_inline void outer_build_v6(struct outer_v6 *h, const struct ethh
 	h->ip.payload_len = bpf_htons(udp_len);
 	h->ip.nexthdr = IPPROTO_UDP;
 	h->ip.hop_limit = OUTER_TTL;
-	__builtin_memcpy(&h->ip.saddr, (const void *)oc_config.local.b, 16);
+	config_local_v6(&h->ip.saddr);
 	outer_build_udp(&h->udp, udp_len, hash);
 	vxlan_build(&h->vxlan, vni);
 	h->inner = *inner;
@@ -196,8 +196,7 @@ static __always_inline enum oc_drop outer_read(struct cursor *c, __u32 frame, st
 
 		if (eth->h_proto != bpf_htons(ETH_P_IPV6) || !(ip = parse_ipv6(c)))
 			return DROP_NONE;
-		const __u64 *dst = (const __u64 *)&ip->daddr, *local = (const __u64 *)oc_config.local.b;
-		if (dst[0] != local[0] || dst[1] != local[1])
+		if (!config_is_local_v6(&ip->daddr))
 			return DROP_NONE;
 		__builtin_memcpy(o->src.b, &ip->saddr, 16);
 		payload = bpf_ntohs(ip->payload_len);
@@ -220,7 +219,7 @@ static __always_inline enum oc_drop outer_read(struct cursor *c, __u32 frame, st
 
 	if (eth->h_proto != bpf_htons(ETH_P_IP) || !(ip = parse_ipv4(c)))
 		return DROP_NONE;
-	if (ip->daddr != addr_v4((const struct oc_addr *)&oc_config.local) ||
+	if (ip->daddr != config_local_v4() ||
 	    ip->protocol != IPPROTO_UDP || ipv4_is_fragment(ip))
 		return DROP_NONE;
 	addr_from_v4(&o->src, ip->saddr);

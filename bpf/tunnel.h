@@ -17,10 +17,10 @@ static __always_inline enum oc_drop tunnel_address(struct __sk_buff *skb, __u32 
 	if (oc_config.ipv6) {
 		flags |= BPF_F_TUNINFO_IPV6;
 		__builtin_memcpy(key.remote_ipv6, vtep->b, 16);
-		__builtin_memcpy(key.local_ipv6, (const void *)oc_config.local.b, 16);
+		config_local_v6(key.local_ipv6);
 	} else {
 		key.remote_ipv4 = bpf_ntohl(addr_v4(vtep));
-		key.local_ipv4 = bpf_ntohl(addr_v4((const struct oc_addr *)&oc_config.local));
+		key.local_ipv4 = bpf_ntohl(config_local_v4());
 	}
 	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags) ? DROP_ENCAP_FAILED : DROP_NONE;
 }

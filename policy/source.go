@@ -9,6 +9,7 @@
 package policy
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,11 @@ import (
 type Document struct {
 	Name string // as errors name it: a path, or the name of a variable
 	Data []byte
+}
+
+// Equal tells whether two documents have the same name and text.
+func (d Document) Equal(other Document) bool {
+	return d.Name == other.Name && bytes.Equal(d.Data, other.Data)
 }
 
 // ReadDocuments reads a file, or every *.yaml of a folder in name order.
