@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"overcast/bpf"
+)
+
+// dropRow counts frames that ended here.
+type dropRow struct {
+	Reason    string `json:"reason"`
+	Interface string `json:"interface"` // the device that they came in on
+	Port      string `json:"port"`      // environment/segment/port, if that is one
+	Segment   string `json:"segment"`   // environment/segment, if it was known
+	Packets   uint64 `json:"packets"`
+	Bytes     uint64 `json:"bytes"`
+	Text      string `json:"text"`
+}
+
+func readDrops(v *view, f filter) ([]dropRow, error) {
+	counts, err := v.set.DropCounts()
+	if err != nil {
+		return nil, err
+	}
+	n := v.names()
+	devices := v.devices()
+	var rows []dropRow
+	for key, count := range counts {
+		environment, segment := "", ""
+		row := dropRow{Reason: key.Reason.String(), Text: key.Reason.Text(), Packets: count.Packets, Bytes: count.Bytes, Interface: devices[key.Ifindex]}
+		if key.Segment != 0 {
+			environment, segment = n.segment(key.Segment)
+			row.Segment = environment + "/" + segment
+		}
+		port := n.ports[key.Ifindex]
+		if port != "" && row.Segment != "" {
+			row.Port = row.Segment + "/" + port
+		}
+		if row.Interface == "" && key.Ifindex != 0 {
+			row.Interface = "ifindex " + strconv.Itoa(int(key.Ifindex))
+		}
+		if f.takes(environment, segment, port) {
+			rows = append(rows, row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b dropRow) int {
+		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Segment, b.Segment))
+	})
+	return rows, nil
+}
+
+// devices names the devices of the report by ifindex.
+func (v *view) devices() map[uint32]string {
+	devices := map[uint32]string{v.report.Tunnel.Ifindex: v.report.Tunnel.Device}
+	for _, p := range v.report.Ports {
+		devices[p.Ifindex] = p.Interface
+	}
+	for _, u := range v.report.Uplinks {
+		devices[u.Ifindex] = u.Interface
+	}
+	delete(devices, 0)
+	return devices
+}
+
+func dropsCommand(o *options) *cobra.Command {
+	columns := []column[dropRow]{
+		{"REASON", false, func(r dropRow) string { return r.Reason }},
+		{"INTERFACE", false, func(r dropRow) string { return r.Interface }},
+		{"PORT", true, func(r dropRow) string { return r.Port }},
+		{"SEGMENT", false, func(r dropRow) string { return r.Segment }},
+		{"PACKETS", false, func(r dropRow) string { return number(r.Packets) }},
+		{"BYTES", true, func(r dropRow) string { return number(r.Bytes) }},
+		{"THE FRAME", false, func(r dropRow) string { return r.Text }},
+	}
+	cmd := list(o, "drops", "Show what was dropped, and why", []string{"oc_drops"}, columns, readDrops)
+	cmd.Long = "Show what was dropped, and why. There are " + strconv.Itoa(len(bpf.Drops())) + " reasons; docs/drops.md has them all."
+	return cmd
+}

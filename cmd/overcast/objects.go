@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"overcast/bpf"
+)
+
+// counters are packets and bytes, in from and out to the object.
+type counters struct {
+	InPackets  uint64 `json:"in_packets"`
+	InBytes    uint64 `json:"in_bytes"`
+	OutPackets uint64 `json:"out_packets"`
+	OutBytes   uint64 `json:"out_bytes"`
+}
+
+func (v *view) counters(slot uint32) (counters, error) {
+	c, err := v.set.Counters(slot)
+	return counters{c.InPackets, c.InBytes, c.OutPackets, c.OutBytes}, err
+}
+
+// counterColumns end the tables of what has counters.
+func counterColumns[T any](of func(T) counters) []column[T] {
+	return []column[T]{
+		{"IN", false, func(t T) string { return number(of(t).InPackets) }},
+		{"IN BYTES", true, func(t T) string { return number(of(t).InBytes) }},
+		{"OUT", false, func(t T) string { return number(of(t).OutPackets) }},
+		{"OUT BYTES", true, func(t T) string { return number(of(t).OutBytes) }},
+	}
+}
+
+func number[N uint16 | uint32 | uint64 | int](n N) string {
+	return strconv.FormatUint(uint64(n), 10)
+}
+
+func addr(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// portRow is a port of this host.
+type portRow struct {
+	Port      string       `json:"port"` // environment/segment/port
+	Interface string       `json:"interface"`
+	Ifindex   uint32       `json:"ifindex"` // 0: the device is missing
+	State     string       `json:"state"`   // up or missing
+	MAC       string       `json:"mac"`
+	ExtraMACs []string     `json:"extra_macs"`
+	IPs       []netip.Addr `json:"ips"`
+	MTU       int          `json:"mtu"` // bytes; what the guest should have
+	DeviceMTU int          `json:"device_mtu"`
+	Drops     uint64       `json:"drops"`
+	counters
+}
+
+func readPorts(v *view, f filter) ([]portRow, error) {
+	drops, err := v.set.DropCounts()
+	if err != nil {
+		return nil, err
+	}
+	byDevice := make(map[uint32]uint64)
+	for key, count := range drops {
+		byDevice[key.Ifindex] += count.Packets
+	}
+	var rows []portRow
+	for _, p := range v.report.Ports {
+		if !f.takes(p.Environment, p.Segment, p.Port) {
+			continue
+		}
+		row := portRow{Port: p.Object(), Interface: p.Interface, Ifindex: p.Ifindex, State: "missing", MAC: p.MAC,
+			ExtraMACs: p.ExtraMACs, IPs: p.IPs, MTU: p.MTU, DeviceMTU: p.DeviceMTU}
+		if p.Ifindex != 0 {
+			row.State, row.Drops = "up", byDevice[p.Ifindex]
+		}
+		if row.counters, err = v.counters(p.Slot); err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func portsCommand(o *options) *cobra.Command {
+	columns := append([]column[portRow]{
+		{"PORT", false, func(r portRow) string { return r.Port }},
+		{"INTERFACE", false, func(r portRow) string { return r.Interface }},
+		{"STATE", false, func(r portRow) string { return r.State }},
+		{"MAC", false, func(r portRow) string { return r.MAC }},
+		{"EXTRA MACS", true, func(r portRow) string { return strings.Join(r.ExtraMACs, ",") }},
+		{"ADDRESSES", true, func(r portRow) string { return join(r.IPs) }},
+		{"MTU", false, func(r portRow) string { return number(r.MTU) }},
+	}, append(counterColumns(func(r portRow) counters { return r.counters }),
+		column[portRow]{"DROPS", false, func(r portRow) string { return number(r.Drops) }})...)
+	return list(o, "ports", "Show this host's ports, the MTU their guests should have, and their traffic", []string{"oc_ports", "oc_stats"}, columns, readPorts)
+}
+
+func join(addrs []netip.Addr) string {
+	texts := make([]string, len(addrs))
+	for i, a := range addrs {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// segmentRow is a segment that this host is a member of.
+type segmentRow struct {
+	Segment        string `json:"segment"` // environment/segment
+	VNI            uint32 `json:"vni"`
+	MTU            int    `json:"mtu"`            // bytes of layer 3, in force
+	MTUConfigured  int    `json:"mtu_configured"` // 0: auto
+	Learning       bool   `json:"learning"`
+	UnknownUnicast string `json:"unknown_unicast"`
+	Ports          int    `json:"ports"`
+	Remotes        int    `json:"remotes"`
+	counters
+}
+
+func readSegments(v *view, f filter) ([]segmentRow, error) {
+	snapshot, err := v.set.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	var rows []segmentRow
+	for _, s := range v.report.Segments {
+		if !f.takes(s.Environment, s.Segment, f.port) {
+			continue
+		}
+		value := snapshot.Segments[s.Slot]
+		row := segmentRow{
+			Segment: s.Object(), VNI: s.VNI, MTU: int(value.Mtu), MTUConfigured: s.Configured,
+			Learning: value.Flags&bpf.SegmentLearning != 0, UnknownUnicast: "drop",
+			Ports: len(snapshot.List(value.Ports)), Remotes: len(snapshot.List(value.Remotes)),
+		}
+		if value.Flags&bpf.SegmentFloodUnknown != 0 {
+			row.UnknownUnicast = "flood"
+		}
+		if row.counters, err = v.counters(bpf.StatsSegments + s.Slot); err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func segmentsCommand(o *options) *cobra.Command {
+	columns := append([]column[segmentRow]{
+		{"SEGMENT", false, func(r segmentRow) string { return r.Segment }},
+		{"VNI", false, func(r segmentRow) string { return number(r.VNI) }},
+		{"MTU", false, func(r segmentRow) string { return number(r.MTU) }},
+		{"LEARNING", true, func(r segmentRow) string { return strconv.FormatBool(r.Learning) }},
+		{"UNKNOWN", true, func(r segmentRow) string { return r.UnknownUnicast }},
+		{"PORTS", false, func(r segmentRow) string { return number(r.Ports) }},
+		{"REMOTES", false, func(r segmentRow) string { return number(r.Remotes) }},
+	}, counterColumns(func(r segmentRow) counters { return r.counters })...)
+	return list(o, "segments", "Show the segments that this host is a member of", []string{"oc_segments", "oc_vnis", "oc_floods", "oc_stats"}, columns, readSegments)
+}
+
+// remoteRow is another host.
+type remoteRow struct {
+	Host    string `json:"host"`
+	VTEP    string `json:"vtep"`
+	Zone    string `json:"zone"`
+	Foreign bool   `json:"foreign"`
+	Route   string `json:"route"` // resolved, by device, or none
+	Uplink  string `json:"uplink"`
+	NextHop string `json:"next_hop"`
+	MTU     int    `json:"mtu"` // bytes of the largest underlay packet
+	counters
+}
+
+func readRemotes(v *view, f filter) ([]remoteRow, error) {
+	snapshot, err := v.set.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	wanted := v.remotesOf(f, snapshot.VTEPs)
+	var rows []remoteRow
+	for _, r := range v.report.Remotes {
+		if !wanted[r.Slot] {
+			continue
+		}
+		value := snapshot.Remotes[r.Slot]
+		path := value.CurrentPath()
+		row := remoteRow{Host: r.Host, VTEP: addr(r.VTEP), Zone: r.Zone, Foreign: r.Foreign, Uplink: r.Uplink, MTU: r.MTU, Route: "none"}
+		if path.Ifindex != 0 {
+			row.Route, row.NextHop = "resolved", nextHop(path)
+			if path.Flags&bpf.PathMACs == 0 {
+				row.Route = "by device"
+			}
+		}
+		if row.counters, err = v.counters(bpf.StatsRemotes + r.Slot); err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// remotesOf are the slots of the remotes that share a wanted segment.
+func (v *view) remotesOf(f filter, vteps map[bpf.VTEPKey]bpf.VTEP) map[uint32]bool {
+	segments := make(map[uint32]bool)
+	for _, s := range v.report.Segments {
+		segments[s.Slot] = f.takes(s.Environment, s.Segment, f.port)
+	}
+	wanted := make(map[uint32]bool)
+	for key, member := range vteps {
+		if f == (filter{}) || (key.Vni != 0 && segments[member.Segment]) {
+			wanted[member.Remote] = true
+		}
+	}
+	return wanted
+}
+
+func nextHop(path bpf.Path) string {
+	const inet = 2 // AF_INET
+	if path.Family == inet {
+		return netip.AddrFrom4([4]byte(path.NextHop[:4])).String()
+	}
+	return netip.AddrFrom16(path.NextHop).String()
+}
+
+func remotesCommand(o *options) *cobra.Command {
+	columns := append([]column[remoteRow]{
+		{"HOST", false, func(r remoteRow) string { return r.Host }},
+		{"VTEP", false, func(r remoteRow) string { return r.VTEP }},
+		{"ZONE", true, func(r remoteRow) string { return r.Zone }},
+		{"FOREIGN", true, func(r remoteRow) string { return strconv.FormatBool(r.Foreign) }},
+		{"ROUTE", false, func(r remoteRow) string { return r.Route }},
+		{"UPLINK", false, func(r remoteRow) string { return r.Uplink }},
+		{"NEXT HOP", true, func(r remoteRow) string { return r.NextHop }},
+		{"MTU", true, func(r remoteRow) string { return number(r.MTU) }},
+	}, counterColumns(func(r remoteRow) counters { return r.counters })...)
+	return list(o, "remotes", "Show the other hosts and the ways to them", []string{"oc_remotes", "oc_vteps", "oc_stats"}, columns, readRemotes)
+}

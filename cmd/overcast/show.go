@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	yaml "go.yaml.in/yaml/v3"
+)
+
+// schema is the version of the JSON forms. They are a contract: a field may be
+// added, none changes its meaning.
+const schema = 1
+
+// column is one column of a table: what stands over it and in it.
+type column[T any] struct {
+	name string
+	wide bool // only with -o wide
+	cell func(T) string
+}
+
+// show prints rows in the form that was asked for.
+func show[T any](out io.Writer, o *options, verb string, columns []column[T], rows []T) error {
+	switch o.output {
+	case "json":
+		return showJSON(out, verb, rows)
+	case "yaml":
+		return showYAML(out, verb, rows)
+	}
+	showTable(out, o.output == "wide", columns, rows)
+	return nil
+}
+
+func document[T any](verb string, rows []T) map[string]any {
+	if rows == nil {
+		rows = []T{} // [] and not null
+	}
+	return map[string]any{"schema": schema, verb: rows}
+}
+
+func showJSON[T any](out io.Writer, verb string, rows []T) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(document(verb, rows))
+}
+
+// showYAML goes by way of JSON, so that both have the same names.
+func showYAML[T any](out io.Writer, verb string, rows []T) error {
+	text, err := json.Marshal(document(verb, rows))
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", verb, err)
+	}
+	// JSON is YAML; the nodes keep numbers and order as they are.
+	var node yaml.Node
+	if err := yaml.Unmarshal(text, &node); err != nil {
+		return fmt.Errorf("encoding %s: %w", verb, err)
+	}
+	plain(&node)
+	encoder := yaml.NewEncoder(out)
+	encoder.SetIndent(2)
+	return encoder.Encode(&node)
+}
+
+// plain takes JSON's quotes and braces off.
+func plain(node *yaml.Node) {
+	node.Style = 0
+	for _, child := range node.Content {
+		plain(child)
+	}
+}
+
+func showTable[T any](out io.Writer, wide bool, columns []column[T], rows []T) {
+	w := table.NewWriter()
+	w.SetOutputMirror(out)
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft = ""
+	style.Box.PaddingRight = "  "
+	w.SetStyle(style)
+	var header table.Row
+	for _, c := range columns {
+		if wide || !c.wide {
+			header = append(header, c.name)
+		}
+	}
+	w.AppendHeader(header)
+	for _, row := range rows {
+		var cells table.Row
+		for _, c := range columns {
+			if wide || !c.wide {
+				cells = append(cells, orDash(c.cell(row)))
+			}
+		}
+		w.AppendRow(cells)
+	}
+	w.Render()
+}
+
+func orDash(s string) string {
+	if strings.TrimSpace(s) == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"overcast/loader"
+)
+
+// statusRow is the host as a whole.
+type statusRow struct {
+	Host          string                `json:"host"`
+	VTEP          string                `json:"vtep"`
+	Underlay      string                `json:"underlay"`
+	Encapsulation string                `json:"encapsulation"`
+	TunnelPort    uint16                `json:"tunnel_port"`
+	Agent         string                `json:"agent"` // running, or stopped: what follows is its last word
+	PID           int                   `json:"pid"`
+	Version       string                `json:"version"`
+	Started       time.Time             `json:"started"`
+	Updated       time.Time             `json:"updated"`
+	Attach        string                `json:"attach"`
+	Decap         string                `json:"decap"`
+	Tunnel        loader.TunnelReport   `json:"tunnel"`
+	Uplinks       []loader.UplinkReport `json:"uplinks"`
+	Segments      int                   `json:"segments"`
+	Ports         int                   `json:"ports"`
+	PortsMissing  int                   `json:"ports_missing"`
+	Remotes       int                   `json:"remotes"`
+	Config        loader.ConfigReport   `json:"config"`
+}
+
+func readStatus(v *view, _ filter) ([]statusRow, error) {
+	r := v.report
+	row := statusRow{
+		Host: r.Host, VTEP: addr(r.VTEP), Underlay: addr(r.Underlay), Encapsulation: r.Encapsulation, TunnelPort: r.TunnelPort,
+		Agent: "stopped", PID: r.PID, Version: r.Version, Started: r.Started, Updated: r.Updated,
+		Attach: r.Attach, Decap: string(r.Decap), Tunnel: r.Tunnel, Uplinks: r.Uplinks,
+		Segments: len(r.Segments), Ports: len(r.Ports), Remotes: len(r.Remotes), Config: r.Config,
+	}
+	if v.alive {
+		row.Agent = "running"
+	}
+	for _, port := range r.Ports {
+		if port.Ifindex == 0 {
+			row.PortsMissing++
+		}
+	}
+	return []statusRow{row}, nil
+}
+
+// statusLine is a line of the table: status is one object, shown upright.
+type statusLine struct{ key, value string }
+
+func statusLines(s statusRow) []statusLine {
+	lines := []statusLine{
+		{"host", s.Host},
+		{"vtep", s.VTEP},
+		{"tunnel", fmt.Sprintf("%s, UDP port %d, device %s (ifindex %d)", s.Encapsulation, s.TunnelPort, s.Tunnel.Device, s.Tunnel.Ifindex)},
+		{"agent", agentLine(s)},
+		{"attached by", s.Attach},
+		{"decap", s.Decap},
+	}
+	if s.Underlay != s.VTEP {
+		lines = append(lines, statusLine{"underlay", s.Underlay})
+	}
+	for _, u := range s.Uplinks {
+		lines = append(lines, statusLine{"uplink " + u.Interface, fmt.Sprintf("strips by %s (%s), MTU %d", u.Decap, u.Reason, u.MTU)})
+	}
+	ports := strconv.Itoa(s.Ports)
+	if s.PortsMissing > 0 {
+		ports += fmt.Sprintf(", %d without a device", s.PortsMissing)
+	}
+	lines = append(lines,
+		statusLine{"segments", strconv.Itoa(s.Segments)},
+		statusLine{"ports", ports},
+		statusLine{"remotes", strconv.Itoa(s.Remotes)},
+		statusLine{"documents", s.Config.Source},
+	)
+	if !s.Config.Applied.IsZero() {
+		lines = append(lines, statusLine{"applied", s.Config.Applied.Format(time.RFC3339)})
+	}
+	if s.Tunnel.Error != "" {
+		lines = append(lines, statusLine{"tunnel error", s.Tunnel.Error})
+	}
+	if s.Config.Error != "" {
+		lines = append(lines, statusLine{"refused", s.Config.ErrorTime.Format(time.RFC3339) + ", the state before it is in force"})
+		for line := range strings.SplitSeq(s.Config.Error, "\n") {
+			lines = append(lines, statusLine{"", line})
+		}
+	}
+	return lines
+}
+
+func agentLine(s statusRow) string {
+	if s.Agent == "running" {
+		return fmt.Sprintf("running, pid %d, version %s, since %s", s.PID, s.Version, s.Started.Format(time.RFC3339))
+	}
+	if s.Updated.IsZero() {
+		return "stopped, and it left no report"
+	}
+	return "stopped; this is its report of " + s.Updated.Format(time.RFC3339)
+}
+
+func statusCommand(o *options) *cobra.Command {
+	// The whole status is one cell of lines; JSON and YAML have its fields.
+	columns := []column[statusRow]{{"STATUS", false, func(s statusRow) string {
+		var b strings.Builder
+		for i, line := range statusLines(s) {
+			if i > 0 {
+				b.WriteByte('\n')
+			}
+			fmt.Fprintf(&b, "%-13s %s", line.key, line.value)
+		}
+		return b.String()
+	}}}
+	return list(o, "status", "Show the host's modes, why they were chosen, and the last error", []string{"oc_vnis", "oc_pacers"}, columns, readStatus)
+}
