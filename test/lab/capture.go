@@ -40,11 +40,11 @@ func (l *Lab) Capture(n *Namespace, device, place string) (*Capture, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("capturing on %s of %s: %w", device, n.Name, err)
+		return nil, fmt.Errorf("capturing on %s of %s: %w", device, n.namespace, err)
 	}
 	// Super-frames must not be cut.
 	if err := c.handle.SetCaptureLength(1 << 17); err != nil {
-		return nil, fmt.Errorf("capturing on %s of %s: %w", device, n.Name, err)
+		return nil, fmt.Errorf("capturing on %s of %s: %w", device, n.namespace, err)
 	}
 	go c.read()
 	l.defers(func() error {

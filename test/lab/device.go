@@ -37,7 +37,7 @@ func addPair(a, b end) error {
 		PeerNamespace:    netlink.NsFd(b.in.handle),
 	}
 	if err := netlink.LinkAdd(pair); err != nil {
-		return fmt.Errorf("joining %s of %s with %s of %s: %w", a.name, a.in.Name, b.name, b.in.Name, err)
+		return fmt.Errorf("joining %s of %s with %s of %s: %w", a.name, a.in.namespace, b.name, b.in.namespace, err)
 	}
 	return nil
 }
@@ -92,10 +92,10 @@ func (n *Namespace) withLink(name string, f func(netlink.Link) error) error {
 	return n.Do(func() error {
 		link, err := netlink.LinkByName(name)
 		if err != nil {
-			return fmt.Errorf("%s: device %s: %w", n.Name, name, err)
+			return fmt.Errorf("%s: device %s: %w", n.namespace, name, err)
 		}
 		if err := f(link); err != nil {
-			return fmt.Errorf("%s: device %s: %w", n.Name, name, err)
+			return fmt.Errorf("%s: device %s: %w", n.namespace, name, err)
 		}
 		return nil
 	})

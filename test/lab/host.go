@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Uplink is the name of every host's device on the underlay.
@@ -72,7 +74,9 @@ func (l *Lab) connect(n *Namespace, prefix netip.Prefix, door *string) error {
 	if err := l.cloud.allow(prefix.Addr()); err != nil {
 		return err
 	}
-	if err := n.quietIPv6(Uplink); err != nil {
+	// Without link-local addresses all ND is about addresses that the cloud
+	// knows, and a guest's cannot hide among it.
+	if err := errors.Join(n.quietIPv6(Uplink), n.ipv6(Uplink, "addr_gen_mode", "1")); err != nil {
 		return err
 	}
 	if err := n.LinkUp(Uplink); err != nil {
@@ -117,7 +121,7 @@ func startLogged(n *Namespace, l *Lab, path string, cmd *exec.Cmd) (*Process, er
 	defer file.Close()
 	cmd.Stdout, cmd.Stderr = file, file
 	if err := n.Start(cmd); err != nil {
-		return nil, fmt.Errorf("%s: starting %s: %w", n.Name, cmd.Path, err)
+		return nil, fmt.Errorf("%s: starting %s: %w", n.namespace, cmd.Path, err)
 	}
 	p := &Process{cmd: cmd, done: make(chan struct{}), log: path}
 	go func() {
@@ -162,7 +166,7 @@ func (p *Process) Ended() (bool, error) {
 
 // Stop asks the process to end and waits; after a while it kills it.
 func (p *Process) Stop() {
-	_ = signalEnd(p.cmd)
+	_ = p.cmd.Process.Signal(unix.SIGTERM) // one that has ended already is fine
 	select {
 	case <-p.done:
 	case <-time.After(10 * time.Second):

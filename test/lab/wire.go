@@ -60,7 +60,7 @@ func (n *Namespace) setWire(device string, wire Wire) error {
 				return err
 			}
 			if got != setting.value {
-				return fmt.Errorf("%s: ethtool setting %#x of %s is %d and should be %d", n.Name, setting.set, device, got, setting.value)
+				return fmt.Errorf("%s: ethtool setting %#x of %s is %d and should be %d", n.namespace, setting.set, device, got, setting.value)
 			}
 		}
 		return nil

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"overcast/test/lab"
+)
+
+// world is a lab with agents, and one environment over all its guests.
+type world struct {
+	*lab.Lab
+	t       *testing.T
+	agents  []*lab.Process
+	guests  []*lab.Guest
+	segment string // settings of the segment, as YAML flow entries
+	extra   string // more of the document's hosts
+	ports   []string
+	flags   []string
+}
+
+// newWorld builds a lab with one guest a host, dual stack, and starts agents.
+func newWorld(t *testing.T, options lab.Options, guest lab.GuestOptions, flags ...string) *world {
+	t.Helper()
+	w := &world{Lab: lab.NewTest(t, options), t: t, flags: flags}
+	for i, h := range w.Hosts {
+		w.addGuest(h, fmt.Sprintf("g%d", i+1), guest)
+	}
+	w.start()
+	return w
+}
+
+// addGuest adds a guest with the next addresses 2001:45::n and 10.9.0.n, and
+// its port.
+func (w *world) addGuest(h *lab.Host, name string, options lab.GuestOptions) *lab.Guest {
+	w.t.Helper()
+	n := len(w.guests) + 1
+	options.Addresses = []netip.Prefix{
+		netip.MustParsePrefix(fmt.Sprintf("2001:45::%x/64", n)),
+		netip.MustParsePrefix(fmt.Sprintf("10.9.0.%d/24", n)),
+	}
+	g, err := h.AddGuest(name, options)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.guests = append(w.guests, g)
+	w.ports = append(w.ports, fmt.Sprintf("{name: %s, host: %s, interface: %s, mac: %q}", name, h.Name, g.Port, g.MAC))
+	return g
+}
+
+// document is the environment of the world.
+func (w *world) document() string {
+	var b strings.Builder
+	b.WriteString("hosts:\n")
+	for _, h := range w.Hosts {
+		fmt.Fprintf(&b, "  - {name: %s, vtep: %q}\n", h.Name, h.VTEP)
+	}
+	b.WriteString(w.extra)
+	fmt.Fprintf(&b, "environments:\n  - name: shop\n    segments:\n      - name: lan\n        vni: 4500\n%s        ports:\n", w.segment)
+	for _, port := range w.ports {
+		fmt.Fprintf(&b, "          - %s\n", port)
+	}
+	return b.String()
+}
+
+// write gives every agent the document.
+func (w *world) write() {
+	w.t.Helper()
+	for _, h := range w.Hosts {
+		if err := h.WriteDocument(w.document()); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// start starts the agents with the document.
+func (w *world) start() {
+	w.t.Helper()
+	w.write()
+	for _, h := range w.Hosts {
+		p, err := h.StartAgent(overcastd, append([]string{"--metrics", ""}, w.flags...)...)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.agents = append(w.agents, p)
+		w.t.Cleanup(func() {
+			if w.t.Failed() {
+				w.t.Logf("%s:\n%s", h.Name, p.Log())
+			}
+		})
+	}
+}
+
+// run runs a program in a namespace and fails the test if that fails.
+func (w *world) run(n *lab.Namespace, name string, args ...string) string {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	out, err := n.Run(ctx, name, args...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+// ping makes one guest ping an address until it answers, a few times.
+func (w *world) ping(g *lab.Guest, address string) {
+	w.t.Helper()
+	w.run(g.Namespace, "ping", "-n", "-c", "3", "-i", "0.05", "-W", "2", address)
+}
+
+// noPing checks that nobody answers.
+func (w *world) noPing(g *lab.Guest, address string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if out, err := g.Run(ctx, "ping", "-n", "-c", "2", "-i", "0.1", "-W", "1", address); err == nil {
+		w.t.Fatalf("%s got an answer from %s:\n%s", g.Name, address, out)
+	}
+}
+
+// cli asks overcast about a host, as JSON, into a list.
+func (w *world) cli(h *lab.Host, verb string, rows any) {
+	w.t.Helper()
+	out := w.run(h.Namespace, overcast, verb, "-o", "json", "--pin-path", h.PinPath, "--run-dir", h.RunDir)
+	var document map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(out), &document); err != nil {
+		w.t.Fatalf("overcast %s: %v\n%s", verb, err, out)
+	}
+	if string(document["schema"]) != "1" {
+		w.t.Fatalf("overcast %s: schema %s", verb, document["schema"])
+	}
+	if err := json.Unmarshal(document[verb], rows); err != nil {
+		w.t.Fatalf("overcast %s: %v\n%s", verb, err, out)
+	}
+}
+
+// drops returns a host's drop counts by reason.
+func (w *world) drops(h *lab.Host) map[string]uint64 {
+	w.t.Helper()
+	var rows []struct {
+		Reason  string
+		Packets uint64
+	}
+	w.cli(h, "drops", &rows)
+	sums := make(map[string]uint64)
+	for _, row := range rows {
+		sums[row.Reason] += row.Packets
+	}
+	return sums
+}
+
+// clean checks that the cloud has seen nothing that no cloud carries.
+func (w *world) clean() {
+	w.t.Helper()
+	counts, err := w.Forbidden()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if len(counts) > 0 {
+		w.t.Errorf("frames that no cloud carries: %v", counts)
+	}
+}
