@@ -178,7 +178,11 @@ func (r *reader) need(parent value, fields map[string]value, names ...string) {
 	for _, name := range names {
 		if _, ok := fields[name]; !ok {
 			missing := value{parent.node, parent.file, strings.TrimPrefix(parent.key+"."+name, ".")}
-			r.problem(missing, "a "+name, "missing")
+			article := "a "
+			if strings.ContainsRune("aeio", rune(name[0])) {
+				article = "an "
+			}
+			r.problem(missing, article+name, "missing")
 		}
 	}
 }

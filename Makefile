@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# `make help` lists the targets. Everything that is missing is installed from
+# Debian packages and Go modules; run as root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+GO ?= go
+TESTFLAGS ?=
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Debian packages, by what needs them.
+PACKAGES_DEMO :=
+PACKAGES_TEST := iproute2 iputils-ping iputils-tracepath iperf3 curl qemu-system-x86
+PACKAGES_GENERATE := clang-14 llvm-14 libbpf-dev linux-libc-dev
+
+# $(call install,PACKAGES): installs those that are not there.
+define install
+	missing=(); for p in $(1); do dpkg-query -Wf '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing+=($$p); done; \
+	if (($${#missing[@]})); then echo "installing $${missing[*]}"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; fi
+endef
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build the programs into bin/
+	@$(GO) build -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: build ## two hosts, their guests, and a page fetched over IPv6 through the overlay
+	@$(GO) run ./test/demo
+
+.PHONY: demo-shell
+demo-shell: build ## the demo's lab, left up for looking around
+	@$(GO) run ./test/demo -shell
+
+.PHONY: test
+test: test-deps lint generate-check ## all tests: lint, regeneration, unit, PROG_RUN, end to end
+	$(GO) test $(TESTFLAGS) -race -timeout 10m ./policy/... ./maps/... ./cmd/...
+	$(GO) test $(TESTFLAGS) -timeout 15m ./bpf/... ./loader/... ./test/...
+
+.PHONY: test-deps
+test-deps:
+	@$(call install,$(PACKAGES_TEST))
+
+.PHONY: lint
+lint: ## gofmt, vet and staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
+	@$(GO) vet ./...
+	@$(GO) run $(STATICCHECK) ./...
+
+.PHONY: generate
+generate: generate-deps ## make the generated files anew (BPF objects, drop reasons)
+	@PATH=/usr/lib/llvm-14/bin:$$PATH $(GO) generate ./...
+
+.PHONY: generate-deps
+generate-deps:
+	@$(call install,$(PACKAGES_GENERATE))
+
+.PHONY: generate-check
+generate-check: generate-deps ## check that the committed generated files are what generation makes
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	cp -r go.mod go.sum bpf docs test "$$dir"/; \
+	(cd "$$dir" && PATH=/usr/lib/llvm-14/bin:$$PATH $(GO) generate ./bpf ./test/lab); \
+	for f in bpf/overcast_bpfel.go bpf/overcast_bpfel.o bpf/drops.go docs/drops.md test/lab/cloud_bpfel.go test/lab/cloud_bpfel.o; do \
+		cmp "$$f" "$$dir/$$f" || { echo "$$f is not what generation makes: run make generate"; exit 1; }; done
+
+.PHONY: fuzz
+fuzz: ## fuzz the environment documents for a minute
+	$(GO) test ./policy -run '^$$' -fuzz FuzzParse -fuzztime 60s
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin build

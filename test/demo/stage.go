@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"overcast/test/lab"
+)
+
+// stage is the lab of the demo, with its agents running.
+type stage struct {
+	*lab.Lab
+	bin         string
+	client, web *lab.Guest
+	guests      []*lab.Guest
+	ports       []string
+}
+
+// newStage builds two hosts with a guest each and starts the agents.
+func newStage(bin string) (*stage, error) {
+	title("Two hosts, a guest on each, and a cloud between them")
+	l, err := lab.New(lab.Options{Hosts: 2, Underlay: lab.IPv4})
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{Lab: l, bin: bin}
+	if err := s.populate(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return s, nil
+}
+
+func (s *stage) populate() error {
+	var err error
+	if s.client, err = s.addGuest(0, "client", "02:00:00:00:00:0a", "2001:45::4", "10.9.0.1"); err != nil {
+		return err
+	}
+	if s.web, err = s.addGuest(1, "web", "02:00:00:00:00:0b", "2001:45::5", "10.9.0.2"); err != nil {
+		return err
+	}
+	if err := s.writeDocuments(); err != nil {
+		return err
+	}
+	fmt.Print(s.document())
+	for _, h := range s.Hosts {
+		if _, err := h.StartAgent(filepath.Join(s.bin, "overcastd"), "--metrics", ""); err != nil {
+			return err
+		}
+		fmt.Printf("overcastd is ready on %s (%s)\n", h.Name, h.VTEP)
+	}
+	return nil
+}
+
+// addGuest adds a guest to a host, and its port to the document.
+func (s *stage) addGuest(host int, name, mac, ip6, ip4 string) (*lab.Guest, error) {
+	h := s.Hosts[host]
+	g, err := h.AddGuest(name, lab.GuestOptions{Port: "veth-" + name, MAC: mac, Addresses: []netip.Prefix{
+		netip.MustParsePrefix(ip6 + "/64"), netip.MustParsePrefix(ip4 + "/24"),
+	}})
+	if err != nil {
+		return nil, err
+	}
+	s.guests = append(s.guests, g)
+	s.ports = append(s.ports, fmt.Sprintf("{name: %s, host: %s, interface: %s, mac: %q, ips: [%q, %q]}", name, h.Name, g.Port, mac, ip6, ip4))
+	return g, nil
+}
+
+func (s *stage) document() string {
+	var b strings.Builder
+	b.WriteString("tunnel: {encapsulation: vxlan, port: 4789}\nhosts:\n")
+	for _, h := range s.Hosts {
+		fmt.Fprintf(&b, "  - {name: %s, vtep: %s}\n", h.Name, h.VTEP)
+	}
+	b.WriteString("environments:\n  - name: shop\n    segments:\n      - name: lan\n        vni: 4500\n        ports:\n")
+	for _, port := range s.ports {
+		fmt.Fprintf(&b, "          - %s\n", port)
+	}
+	return b.String()
+}
+
+func (s *stage) writeDocuments() error {
+	for _, h := range s.Hosts {
+		if err := h.WriteDocument(s.document()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overcast runs the inspection tool on a host.
+func (s *stage) overcast(ctx context.Context, h *lab.Host, args ...string) (string, error) {
+	args = append(args, "--pin-path", h.PinPath, "--run-dir", h.RunDir)
+	return h.Run(ctx, filepath.Join(s.bin, "overcast"), args...)
+}
+
+// inside shows what the maps hold.
+func (s *stage) inside(ctx context.Context) error {
+	for _, h := range s.Hosts {
+		title("%s: overcast fdb, ports, remotes, drops", h.Name)
+		for _, verb := range []string{"fdb", "ports", "remotes", "drops"} {
+			text, err := s.overcast(ctx, h, verb)
+			if err != nil {
+				return err
+			}
+			fmt.Println(text)
+		}
+	}
+	return nil
+}
+
+// shell leaves the lab up until the context ends.
+func (s *stage) shell(ctx context.Context) error {
+	bin, err := filepath.Abs(s.bin)
+	if err != nil {
+		return err
+	}
+	title("Look around (Ctrl-C takes it all down)")
+	fmt.Printf("A shell in a guest:    nsenter --net=%s\n", s.client.Path())
+	fmt.Printf("                       ping 2001:45::5; curl -g 'http://[2001:45::5]/' (serve a page there first)\n")
+	fmt.Printf("                       nsenter --net=%s\n", s.web.Path())
+	for _, h := range s.Hosts {
+		fmt.Printf("%s:                nsenter --net=%s\n", h.Name, h.Path())
+		fmt.Printf("                       %s/overcast status --pin-path %s --run-dir %s\n", bin, h.PinPath, h.RunDir)
+		fmt.Printf("                       tcpdump -ni %s udp port 4789\n", lab.Uplink)
+		fmt.Printf("                       its documents: %s\n", filepath.Dir(h.Document()))
+		fmt.Printf("                       its log:       %s\n", filepath.Join(h.RunDir, "overcastd.log"))
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// capture records a page's way, guest side and underlay, into a file.
+func (s *stage) capture(out string, during func() error) ([]lab.Frame, error) {
+	guest, err := s.Capture(s.client.Namespace, lab.GuestDevice, "client")
+	if err != nil {
+		return nil, err
+	}
+	underlay, err := s.Capture(s.Hosts[0].Namespace, lab.Uplink, "underlay")
+	if err != nil {
+		return nil, err
+	}
+	err = during()
+	settle()
+	guest.Stop()
+	underlay.Stop()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return nil, err
+	}
+	if err := lab.WritePcapng(out, guest, underlay); err != nil {
+		return nil, err
+	}
+	return append(guest.Frames(), underlay.Frames()...), nil
+}
