@@ -116,16 +116,6 @@ func (w *world) ping(g *lab.Guest, address string) {
 	w.run(g.Namespace, "ping", "-n", "-c", "3", "-i", "0.05", "-W", "2", address)
 }
 
-// noPing checks that nobody answers.
-func (w *world) noPing(g *lab.Guest, address string) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if out, err := g.Run(ctx, "ping", "-n", "-c", "2", "-i", "0.1", "-W", "1", address); err == nil {
-		w.t.Fatalf("%s got an answer from %s:\n%s", g.Name, address, out)
-	}
-}
-
 // cli asks overcast about a host, as JSON, into a list.
 func (w *world) cli(h *lab.Host, verb string, rows any) {
 	w.t.Helper()
