@@ -147,6 +147,16 @@ func (w *world) drops(h *lab.Host) map[string]uint64 {
 	return sums
 }
 
+// noDrops checks that no host has dropped anything.
+func (w *world) noDrops() {
+	w.t.Helper()
+	for _, h := range w.Hosts {
+		if drops := w.drops(h); len(drops) > 0 {
+			w.t.Errorf("%s dropped %v", h.Name, drops)
+		}
+	}
+}
+
 // clean checks that the cloud has seen nothing that no cloud carries.
 func (w *world) clean() {
 	w.t.Helper()

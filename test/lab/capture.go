@@ -5,7 +5,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+	"golang.org/x/sys/unix"
 )
 
 // Frame is a captured frame.
@@ -25,7 +25,7 @@ type Frame struct {
 // Capture records the frames of a device, both ways.
 type Capture struct {
 	Place  string
-	handle *pcapgo.EthernetHandle
+	raw    *Raw
 	done   chan struct{}
 	mu     sync.Mutex
 	frames []Frame
@@ -34,17 +34,9 @@ type Capture struct {
 // Capture begins to record a device of the namespace; place names it in files.
 func (l *Lab) Capture(n *Namespace, device, place string) (*Capture, error) {
 	c := &Capture{Place: place, done: make(chan struct{})}
-	err := n.Do(func() error {
-		var err error
-		c.handle, err = pcapgo.NewEthernetHandle(device)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("capturing on %s of %s: %w", device, n.namespace, err)
-	}
-	// Super-frames must not be cut.
-	if err := c.handle.SetCaptureLength(1 << 17); err != nil {
-		return nil, fmt.Errorf("capturing on %s of %s: %w", device, n.namespace, err)
+	var err error
+	if c.raw, err = n.OpenRaw(device); err != nil {
+		return nil, fmt.Errorf("capturing: %w", err)
 	}
 	go c.read()
 	l.defers(func() error {
@@ -57,12 +49,16 @@ func (l *Lab) Capture(n *Namespace, device, place string) (*Capture, error) {
 func (c *Capture) read() {
 	defer close(c.done)
 	for {
-		data, info, err := c.handle.ReadPacketData()
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || err != nil {
+		frame, err := c.raw.Read()
+		if errors.Is(err, unix.ENETDOWN) {
+			continue // the device went down; it may come up again
+		}
+		if err != nil {
 			return
 		}
 		c.mu.Lock()
-		c.frames = append(c.frames, Frame{info.Timestamp, data, c.Place})
+		frame.Place = c.Place
+		c.frames = append(c.frames, frame)
 		c.mu.Unlock()
 	}
 }
@@ -76,7 +72,7 @@ func (c *Capture) Frames() []Frame {
 
 // Stop ends the recording. It may be called again.
 func (c *Capture) Stop() {
-	c.handle.Close()
+	_ = c.raw.Close() // closed already is fine
 }
 
 // WritePcapng writes captures into one file, each as an interface of its own.
