@@ -21,7 +21,8 @@ type world struct {
 	agents  []*lab.Process
 	guests  []*lab.Guest
 	segment string // settings of the segment, as YAML flow entries
-	extra   string // more of the document's hosts
+	extra   string // more of the document's hosts, as lines of YAML
+	more    string // more segments, as lines of YAML
 	ports   []string
 	flags   []string
 }
@@ -67,6 +68,7 @@ func (w *world) document() string {
 	for _, port := range w.ports {
 		fmt.Fprintf(&b, "          - %s\n", port)
 	}
+	b.WriteString(w.more)
 	return b.String()
 }
 
@@ -85,17 +87,27 @@ func (w *world) start() {
 	w.t.Helper()
 	w.write()
 	for _, h := range w.Hosts {
-		p, err := h.StartAgent(overcastd, append([]string{"--metrics", ""}, w.flags...)...)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.agents = append(w.agents, p)
-		w.t.Cleanup(func() {
-			if w.t.Failed() {
-				w.t.Logf("%s:\n%s", h.Name, p.Log())
-			}
-		})
+		w.agents = append(w.agents, w.startAgent(h))
 	}
+}
+
+func (w *world) agentFlags() []string {
+	return append([]string{"--metrics", ""}, w.flags...)
+}
+
+// startAgent starts the agent of a host and shows its log if the test fails.
+func (w *world) startAgent(h *lab.Host) *lab.Process {
+	w.t.Helper()
+	p, err := h.StartAgent(overcastd, w.agentFlags()...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			w.t.Logf("%s:\n%s", h.Name, p.Log())
+		}
+	})
+	return p
 }
 
 // run runs a program in a namespace and fails the test if that fails.
@@ -114,6 +126,27 @@ func (w *world) run(n *lab.Namespace, name string, args ...string) string {
 func (w *world) ping(g *lab.Guest, address string) {
 	w.t.Helper()
 	w.run(g.Namespace, "ping", "-n", "-c", "3", "-i", "0.05", "-W", "2", address)
+}
+
+// silent checks that an address does not answer a guest.
+func (w *world) silent(g *lab.Guest, address string) {
+	w.t.Helper()
+	out, err := g.Run(w.t.Context(), "ping", "-n", "-c", "3", "-i", "0.05", "-W", "0.3", address)
+	if err == nil {
+		w.t.Errorf("%s of %s should not have been reached:\n%s", address, g.Name, out)
+	}
+}
+
+// eventually waits for what follows from something that the test did. The
+// limit only ends a test that would hang.
+func (w *world) eventually(what string, holds func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("never came: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // cli asks overcast about a host, as JSON, into a list.

@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -34,6 +33,11 @@ func (h *Host) WriteDocument(document string) error {
 // StartAgent starts overcastd on the host and waits until it says, as to
 // systemd, that it is ready. If it ends before that, its log is the error.
 func (h *Host) StartAgent(overcastd string, flags ...string) (*Process, error) {
+	return h.StartAgentWith(nil, overcastd, flags...)
+}
+
+// StartAgentWith is StartAgent with more environment variables, as KEY=value.
+func (h *Host) StartAgentWith(env []string, overcastd string, flags ...string) (*Process, error) {
 	socket := filepath.Join(h.RunDir, "notify")
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("notify socket: %w", err)
@@ -43,13 +47,7 @@ func (h *Host) StartAgent(overcastd string, flags ...string) (*Process, error) {
 		return nil, fmt.Errorf("notify socket: %w", err)
 	}
 	defer listener.Close()
-	args := append([]string{
-		"--host", h.Name, "--store-path", filepath.Dir(h.Document()),
-		"--pin-path", h.PinPath, "--run-dir", h.RunDir, "--config", os.DevNull,
-	}, flags...)
-	cmd := exec.CommandContext(context.Background(), overcastd, args...)
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
-	p, err := h.StartLogged("overcastd.log", cmd)
+	p, err := h.LaunchAgent(append(env, "NOTIFY_SOCKET="+socket), overcastd, flags...)
 	if err != nil {
 		return nil, err
 	}
@@ -66,4 +64,15 @@ func (h *Host) StartAgent(overcastd string, flags ...string) (*Process, error) {
 			return nil, fmt.Errorf("%s: overcastd ended: %w\n%s", h.Name, how, p.Log())
 		}
 	}
+}
+
+// LaunchAgent starts overcastd and does not wait for anything.
+func (h *Host) LaunchAgent(env []string, overcastd string, flags ...string) (*Process, error) {
+	args := append([]string{
+		"--host", h.Name, "--store-path", filepath.Dir(h.Document()),
+		"--pin-path", h.PinPath, "--run-dir", h.RunDir, "--config", os.DevNull,
+	}, flags...)
+	cmd := exec.Command(overcastd, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return h.StartLogged("overcastd.log", cmd)
 }
