@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -71,8 +72,12 @@ func echo(g *lab.Guest, target string, wait time.Duration) (map[netip.Addr]time.
 	to := netip.MustParseAddr(target)
 	var conn net.PacketConn
 	var own []net.Addr
+	var device *net.Interface
 	err := g.Do(func() error {
 		var err error
+		if device, err = net.InterfaceByName(lab.GuestDevice); err != nil {
+			return err
+		}
 		if own, err = net.InterfaceAddrs(); err != nil {
 			return err
 		}
@@ -87,7 +92,8 @@ func echo(g *lab.Guest, target string, wait time.Duration) (map[netip.Addr]time.
 	start := time.Now()
 	zone := ""
 	if to.Is6() {
-		zone = lab.GuestDevice
+		// By number: the name would be looked up in our own namespace.
+		zone = strconv.Itoa(device.Index)
 	}
 	if _, err := conn.WriteTo(request(to, id), &net.IPAddr{IP: to.AsSlice(), Zone: zone}); err != nil && !errors.Is(err, unix.EHOSTUNREACH) {
 		return nil, fmt.Errorf("ping %s: %w", target, err)

@@ -28,6 +28,8 @@ func main() {
 	out := flag.String("out", "build/demo.pcapng", "capture file to write")
 	shell := flag.Bool("shell", false, "leave the lab up, and tell how to look around, until interrupted")
 	flag.Parse()
+	// Whoever reads us may stop reading; what we made goes all the same.
+	signal.Ignore(unix.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	if err := run(ctx, *bin, *out, *shell); err != nil {

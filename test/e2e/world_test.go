@@ -34,8 +34,25 @@ func newWorld(t *testing.T, options lab.Options, guest lab.GuestOptions, flags .
 	for i, h := range w.Hosts {
 		w.addGuest(h, fmt.Sprintf("g%d", i+1), guest)
 	}
+	t.Cleanup(w.explain)
 	w.start()
 	return w
+}
+
+// explain shows, after a failure, what there is to know of the hosts.
+func (w *world) explain() {
+	if !w.t.Failed() {
+		return
+	}
+	for i, h := range w.Hosts {
+		for _, verb := range []string{"status", "ports", "remotes", "fdb", "drops"} {
+			out, _ := h.Run(context.Background(), overcast, verb, "--pin-path", h.PinPath, "--run-dir", h.RunDir)
+			w.t.Logf("%s: overcast %s\n%s", h.Name, verb, out)
+		}
+		if i < len(w.agents) {
+			w.t.Logf("%s: overcastd\n%s", h.Name, w.agents[i].Log())
+		}
+	}
 }
 
 // addGuest adds a guest with the next addresses 2001:45::n and 10.9.0.n, and
@@ -95,18 +112,13 @@ func (w *world) agentFlags() []string {
 	return append([]string{"--metrics", ""}, w.flags...)
 }
 
-// startAgent starts the agent of a host and shows its log if the test fails.
+// startAgent starts the agent of a host.
 func (w *world) startAgent(h *lab.Host) *lab.Process {
 	w.t.Helper()
 	p, err := h.StartAgent(overcastd, w.agentFlags()...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() {
-		if w.t.Failed() {
-			w.t.Logf("%s:\n%s", h.Name, p.Log())
-		}
-	})
 	return p
 }
 

@@ -87,6 +87,20 @@ func address(prefix netip.Prefix) *netlink.Addr {
 	return addr
 }
 
+// linkLocal is the address that a device's IPv6 gives itself (RFC 4291 2.5.6
+// and appendix A).
+func (n *Namespace) linkLocal(name string) (netip.Addr, error) {
+	addr := [16]byte{0: 0xfe, 1: 0x80, 11: 0xff, 12: 0xfe}
+	err := n.withLink(name, func(link netlink.Link) error {
+		mac := link.Attrs().HardwareAddr
+		copy(addr[8:11], mac[:3])
+		copy(addr[13:], mac[3:])
+		addr[8] ^= 0x02
+		return nil
+	})
+	return netip.AddrFrom16(addr), err
+}
+
 // withLink looks a device up inside the namespace and works on it there.
 func (n *Namespace) withLink(name string, f func(netlink.Link) error) error {
 	return n.Do(func() error {

@@ -74,9 +74,12 @@ func (l *Lab) connect(n *Namespace, prefix netip.Prefix, door *string) error {
 	if err := l.cloud.allow(prefix.Addr()); err != nil {
 		return err
 	}
-	// Without link-local addresses all ND is about addresses that the cloud
-	// knows, and a guest's cannot hide among it.
-	if err := errors.Join(n.quietIPv6(Uplink), n.ipv6(Uplink, "addr_gen_mode", "1")); err != nil {
+	// The kernel's own probes of neighbours come from the link-local address.
+	linkLocal, err := n.linkLocal(Uplink)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(l.cloud.allow(linkLocal), n.quietIPv6(Uplink)); err != nil {
 		return err
 	}
 	if err := n.LinkUp(Uplink); err != nil {
