@@ -28,6 +28,7 @@ const (
 	DropStripFailed       = overcastOcDropDROP_STRIP_FAILED       // the kernel refused to strip the outer headers
 	DropCopyFailed        = overcastOcDropDROP_COPY_FAILED        // a copy for one port or remote could not be sent
 	DropDeviceMissing     = overcastOcDropDROP_DEVICE_MISSING     // needs the kernel tunnel device, which is not there
+	DropFrameCut          = overcastOcDropDROP_FRAME_CUT          // claims to be IP and is shorter than an IP header
 )
 
 var dropReasons = [...]struct{ name, text string }{
@@ -56,4 +57,5 @@ var dropReasons = [...]struct{ name, text string }{
 	{"STRIP_FAILED", "the kernel refused to strip the outer headers"},
 	{"COPY_FAILED", "a copy for one port or remote could not be sent"},
 	{"DEVICE_MISSING", "needs the kernel tunnel device, which is not there"},
+	{"FRAME_CUT", "claims to be IP and is shorter than an IP header"},
 }

@@ -31,7 +31,8 @@
 	X(ENCAP_FAILED,        "the kernel refused to lengthen or send the frame") \
 	X(STRIP_FAILED,        "the kernel refused to strip the outer headers") \
 	X(COPY_FAILED,         "a copy for one port or remote could not be sent") \
-	X(DEVICE_MISSING,      "needs the kernel tunnel device, which is not there")
+	X(DEVICE_MISSING,      "needs the kernel tunnel device, which is not there") \
+	X(FRAME_CUT,           "claims to be IP and is shorter than an IP header")
 
 enum oc_drop {
 	DROP_NONE, /* not a drop */

@@ -41,6 +41,8 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	if (!at)
 		return DROP_FRAME_RUNT;
 	eth = *at;
+	if (parse_is_cut(c, eth.h_proto, skb->len - sizeof(eth)))
+		return DROP_FRAME_CUT;
 	drop = policy_source(skb, port, segment, eth.h_source);
 	if (drop)
 		return drop;

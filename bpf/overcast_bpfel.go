@@ -71,7 +71,8 @@ const (
 	overcastOcDropDROP_STRIP_FAILED       overcastOcDrop = 22
 	overcastOcDropDROP_COPY_FAILED        overcastOcDrop = 23
 	overcastOcDropDROP_DEVICE_MISSING     overcastOcDrop = 24
-	overcastOcDropDROP_COUNT              overcastOcDrop = 25
+	overcastOcDropDROP_FRAME_CUT          overcastOcDrop = 25
+	overcastOcDropDROP_COUNT              overcastOcDrop = 26
 )
 
 type overcastOcDropCount struct {

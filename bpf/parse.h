@@ -42,6 +42,37 @@ static __always_inline struct ethhdr *parse_eth(struct cursor *c)
 	return parse_bytes(c, sizeof(struct ethhdr));
 }
 
+struct vlan_tag {
+	__be16 tci;
+	__be16 proto; /* of what follows */
+};
+
+#define PARSE_MAX_TAGS 3
+
+/*
+ * Is this a frame that claims to be IP and has no room for an IP header? The
+ * kernel's tunnel device drops those without a word (skb_vlan_inet_prepare in
+ * include/net/ip_tunnels.h, from 6.9 on), so no path carries them. The cursor
+ * stands behind the Ethernet header with this EtherType; rest is the length of
+ * what follows, which may be more than lies between the cursor's ends.
+ */
+static __always_inline bool parse_is_cut(struct cursor c, __be16 proto, __u32 rest)
+{
+	for (int i = 0; i < PARSE_MAX_TAGS; i++) {
+		struct vlan_tag *tag;
+
+		if (proto != bpf_htons(ETH_P_8021Q) && proto != bpf_htons(ETH_P_8021AD))
+			break;
+		tag = parse_bytes(&c, sizeof(*tag));
+		if (!tag)
+			return false;
+		proto = tag->proto;
+		rest -= sizeof(*tag);
+	}
+	return (proto == bpf_htons(ETH_P_IP) && rest < sizeof(struct iphdr)) ||
+	       (proto == bpf_htons(ETH_P_IPV6) && rest < sizeof(struct ipv6hdr));
+}
+
 /* Steps over the options too. */
 static __always_inline struct iphdr *parse_ipv4(struct cursor *c)
 {

@@ -95,9 +95,11 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
 	d->segment = found.segment;
 	d->remote = found.remote;
 
+	eth = parse_eth(&c);
+	if (eth && parse_is_cut(c, eth->h_proto, skb->len - o.room - sizeof(*eth)))
+		return DROP_FRAME_CUT;
 	/* A merged frame keeps the marks of its tunnel through adjust_room, so a
 	 * tap or a forwarding guest would get it wrong. */
-	eth = parse_eth(&c);
 	if (oc_config.strip != OC_STRIP_TC || o.irregular || skb->gso_size || !eth ||
 	    !strip_flags(eth->h_proto, skb->len - o.room, &flags, &typed))
 		return VERDICT_PASS;

@@ -13,8 +13,10 @@ static __always_inline int strip_xdp(struct xdp_md *ctx)
 	struct cursor c = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
 	struct oc_vtep found;
 	struct oc_meta *meta;
+	struct ethhdr *eth;
 	struct outer o;
-	enum oc_drop drop = outer_read(&c, bpf_xdp_get_buff_len(ctx), &o);
+	__u32 len = bpf_xdp_get_buff_len(ctx);
+	enum oc_drop drop = outer_read(&c, len, &o);
 
 	if (!o.ours)
 		return VERDICT_PASS;
@@ -23,9 +25,12 @@ static __always_inline int strip_xdp(struct xdp_md *ctx)
 	drop = segment_of(o.vni, &o.src, &found);
 	if (drop)
 		return drop;
+	eth = parse_eth(&c);
+	if (eth && parse_is_cut(c, eth->h_proto, len - o.room - sizeof(*eth)))
+		return DROP_FRAME_CUT;
 	/* oc_uplink_in and the tunnel device take what is not plain, and all of it
 	 * where the driver has no room for metadata. */
-	if (o.irregular || !parse_bytes(&c, sizeof(struct ethhdr)) ||
+	if (o.irregular || !eth ||
 	    bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return VERDICT_PASS;
 	if (bpf_xdp_adjust_head(ctx, o.room))
