@@ -59,11 +59,7 @@ func (w *world) explain() {
 // its port.
 func (w *world) addGuest(h *lab.Host, name string, options lab.GuestOptions) *lab.Guest {
 	w.t.Helper()
-	n := len(w.guests) + 1
-	options.Addresses = []netip.Prefix{
-		netip.MustParsePrefix(fmt.Sprintf("2001:45::%x/64", n)),
-		netip.MustParsePrefix(fmt.Sprintf("10.9.0.%d/24", n)),
-	}
+	options.Addresses = w.addresses()
 	g, err := h.AddGuest(name, options)
 	if err != nil {
 		w.t.Fatal(err)
@@ -71,6 +67,15 @@ func (w *world) addGuest(h *lab.Host, name string, options lab.GuestOptions) *la
 	w.guests = append(w.guests, g)
 	w.ports = append(w.ports, fmt.Sprintf("{name: %s, host: %s, interface: %s, mac: %q}", name, h.Name, g.Port, g.MAC))
 	return g
+}
+
+// addresses are those of the next guest.
+func (w *world) addresses() []netip.Prefix {
+	n := len(w.guests) + 1
+	return []netip.Prefix{
+		netip.MustParsePrefix(fmt.Sprintf("2001:45::%x/64", n)),
+		netip.MustParsePrefix(fmt.Sprintf("10.9.0.%d/24", n)),
+	}
 }
 
 // document is the environment of the world.
