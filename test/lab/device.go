@@ -87,18 +87,28 @@ func address(prefix netip.Prefix) *netlink.Addr {
 	return addr
 }
 
+// HardwareAddr returns a device's MAC.
+func (n *Namespace) HardwareAddr(name string) (net.HardwareAddr, error) {
+	var mac net.HardwareAddr
+	err := n.withLink(name, func(link netlink.Link) error {
+		mac = link.Attrs().HardwareAddr
+		return nil
+	})
+	return mac, err
+}
+
 // linkLocal is the address that a device's IPv6 gives itself (RFC 4291 2.5.6
 // and appendix A).
 func (n *Namespace) linkLocal(name string) (netip.Addr, error) {
 	addr := [16]byte{0: 0xfe, 1: 0x80, 11: 0xff, 12: 0xfe}
-	err := n.withLink(name, func(link netlink.Link) error {
-		mac := link.Attrs().HardwareAddr
-		copy(addr[8:11], mac[:3])
-		copy(addr[13:], mac[3:])
-		addr[8] ^= 0x02
-		return nil
-	})
-	return netip.AddrFrom16(addr), err
+	mac, err := n.HardwareAddr(name)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	copy(addr[8:11], mac[:3])
+	copy(addr[13:], mac[3:])
+	addr[8] ^= 0x02
+	return netip.AddrFrom16(addr), nil
 }
 
 // withLink looks a device up inside the namespace and works on it there.
