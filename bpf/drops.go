@@ -29,6 +29,7 @@ const (
 	DropCopyFailed        = overcastOcDropDROP_COPY_FAILED        // a copy for one port or remote could not be sent
 	DropDeviceMissing     = overcastOcDropDROP_DEVICE_MISSING     // needs the kernel tunnel device, which is not there
 	DropFrameCut          = overcastOcDropDROP_FRAME_CUT          // claims to be IP and is shorter than an IP header
+	DropTunnelAddress     = overcastOcDropDROP_TUNNEL_ADDRESS     // tunnel packet to an address of this host that is not its VTEP
 )
 
 var dropReasons = [...]struct{ name, text string }{
@@ -58,4 +59,5 @@ var dropReasons = [...]struct{ name, text string }{
 	{"COPY_FAILED", "a copy for one port or remote could not be sent"},
 	{"DEVICE_MISSING", "needs the kernel tunnel device, which is not there"},
 	{"FRAME_CUT", "claims to be IP and is shorter than an IP header"},
+	{"TUNNEL_ADDRESS", "tunnel packet to an address of this host that is not its VTEP"},
 }

@@ -32,7 +32,8 @@
 	X(STRIP_FAILED,        "the kernel refused to strip the outer headers") \
 	X(COPY_FAILED,         "a copy for one port or remote could not be sent") \
 	X(DEVICE_MISSING,      "needs the kernel tunnel device, which is not there") \
-	X(FRAME_CUT,           "claims to be IP and is shorter than an IP header")
+	X(FRAME_CUT,           "claims to be IP and is shorter than an IP header") \
+	X(TUNNEL_ADDRESS,      "tunnel packet to an address of this host that is not its VTEP")
 
 enum oc_drop {
 	DROP_NONE, /* not a drop */

@@ -72,7 +72,8 @@ const (
 	overcastOcDropDROP_COPY_FAILED        overcastOcDrop = 23
 	overcastOcDropDROP_DEVICE_MISSING     overcastOcDrop = 24
 	overcastOcDropDROP_FRAME_CUT          overcastOcDrop = 25
-	overcastOcDropDROP_COUNT              overcastOcDrop = 26
+	overcastOcDropDROP_TUNNEL_ADDRESS     overcastOcDrop = 26
+	overcastOcDropDROP_COUNT              overcastOcDrop = 27
 )
 
 type overcastOcDropCount struct {

@@ -33,9 +33,11 @@ static __always_inline enum oc_drop tunnel_source(struct __sk_buff *skb, __u32 *
 	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), oc_config.ipv6 ? BPF_F_TUNINFO_IPV6 : 0))
 		return DROP_TUNNEL_KEY;
 	*vni = key.tunnel_id;
-	if (oc_config.ipv6)
+	/* The device takes its port on every address of the host. */
+	if (oc_config.ipv6) {
 		__builtin_memcpy(src->b, key.remote_ipv6, 16);
-	else
-		addr_from_v4(src, bpf_htonl(key.remote_ipv4));
-	return DROP_NONE;
+		return config_is_local_v6(key.local_ipv6) ? DROP_NONE : DROP_TUNNEL_ADDRESS;
+	}
+	addr_from_v4(src, bpf_htonl(key.remote_ipv4));
+	return key.local_ipv4 == bpf_ntohl(config_local_v4()) ? DROP_NONE : DROP_TUNNEL_ADDRESS;
 }

@@ -26,6 +26,11 @@ var cargo = sync.OnceValue(func() []byte {
 // every byte that arrives.
 func transfer(t *testing.T, from, to *lab.Guest, address netip.AddrPort) {
 	t.Helper()
+	transferBetween(t, from.Namespace, to.Namespace, address)
+}
+
+func transferBetween(t *testing.T, from, to *lab.Namespace, address netip.AddrPort) {
+	t.Helper()
 	listener, err := to.Listen(address)
 	if err != nil {
 		t.Fatal(err)

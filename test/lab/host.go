@@ -57,6 +57,11 @@ func (l *Lab) AddHost() (*Host, error) {
 	return h, nil
 }
 
+// AddHostAddress gives a host one more address on the underlay.
+func (l *Lab) AddHostAddress(h *Host, prefix netip.Prefix) error {
+	return errors.Join(l.cloud.allow(prefix.Addr()), h.AddAddress(Uplink, prefix))
+}
+
 // hostName returns host-a to host-z, then host-27 and so on.
 func hostName(i int) string {
 	if i < 26 {
