@@ -109,6 +109,7 @@ func TestNestedVXLAN(t *testing.T) {
 					for i, g := range w.guests {
 						if err := g.AddVXLAN(lab.VXLAN{
 							VNI:     77,
+							MTU:     1500 - w.Overhead() - 50,
 							Local:   netip.AddrFrom4([4]byte{10, 9, 0, byte(1 + i)}),
 							Remote:  netip.AddrFrom4([4]byte{10, 9, 0, byte(2 - i)}),
 							Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, 0, byte(1 + i)}), 24),

@@ -57,6 +57,18 @@ func (n *Namespace) LinkDelete(name string) error {
 	return n.withLink(name, netlink.LinkDel)
 }
 
+// LinkRename gives a device of the namespace another name. It is down for the
+// moment.
+func (n *Namespace) LinkRename(from, to string) error {
+	if err := n.LinkDown(from); err != nil {
+		return err
+	}
+	if err := n.withLink(from, func(link netlink.Link) error { return netlink.LinkSetName(link, to) }); err != nil {
+		return err
+	}
+	return n.LinkUp(to)
+}
+
 // SetMTU sets a device's MTU, in bytes.
 func (n *Namespace) SetMTU(name string, mtu int) error {
 	return n.withLink(name, func(link netlink.Link) error { return netlink.LinkSetMTU(link, mtu) })
@@ -76,11 +88,12 @@ func (n *Namespace) RemoveAddress(name string, prefix netip.Prefix) error {
 	})
 }
 
+func ipNet(prefix netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())}
+}
+
 func address(prefix netip.Prefix) *netlink.Addr {
-	addr := &netlink.Addr{IPNet: &net.IPNet{
-		IP:   prefix.Addr().AsSlice(),
-		Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen()),
-	}}
+	addr := &netlink.Addr{IPNet: ipNet(prefix)}
 	if prefix.Addr().Is6() {
 		addr.Flags = unix.IFA_F_NODAD
 	}

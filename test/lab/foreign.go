@@ -43,7 +43,7 @@ func (l *Lab) AddForeign(name string, options ForeignOptions) (*Foreign, error) 
 	}
 	prefix := l.vtep(200 + len(name)%40)
 	f := &Foreign{Namespace: n, Name: name, VTEP: prefix.Addr(), lab: l}
-	if err := l.connect(n, prefix, &f.door); err != nil {
+	if f.door, err = l.connect(n, Uplink, prefix); err != nil {
 		return nil, err
 	}
 	if err := n.bridgeNetfilterOff(); err != nil {

@@ -50,7 +50,7 @@ func (l *Lab) AddHost() (*Host, error) {
 	if err := os.Mkdir(h.RunDir, 0o755); err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}
-	if err := l.connect(n, prefix, &h.door); err != nil {
+	if h.door, err = l.connect(n, Uplink, prefix); err != nil {
 		return nil, err
 	}
 	l.Hosts = append(l.Hosts, h)
@@ -70,30 +70,28 @@ func hostName(i int) string {
 	return fmt.Sprintf("host-%d", i+1)
 }
 
-// connect gives a namespace an uplink with an address.
-func (l *Lab) connect(n *Namespace, prefix netip.Prefix, door *string) error {
-	var err error
-	if *door, err = l.cloud.plug(l, n, Uplink, l.options.MTU); err != nil {
-		return err
-	}
-	if err := l.cloud.allow(prefix.Addr()); err != nil {
-		return err
+// connect gives a namespace an uplink with an address, and returns the cloud's
+// end of it.
+func (l *Lab) connect(n *Namespace, uplink string, prefix netip.Prefix) (door string, err error) {
+	if door, err = l.cloud.plug(l, n, uplink, l.options.MTU); err != nil {
+		return "", err
 	}
 	// The kernel's own probes of neighbours come from the link-local address.
-	linkLocal, err := n.linkLocal(Uplink)
+	linkLocal, err := n.linkLocal(uplink)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := errors.Join(l.cloud.allow(linkLocal), n.quietIPv6(Uplink)); err != nil {
-		return err
+	err = errors.Join(l.cloud.allow(prefix.Addr()), l.cloud.allow(linkLocal), n.quietIPv6(uplink))
+	if err != nil {
+		return "", err
 	}
-	if err := n.LinkUp(Uplink); err != nil {
-		return err
+	if err := n.LinkUp(uplink); err != nil {
+		return "", err
 	}
-	if err := n.AddAddress(Uplink, prefix); err != nil {
-		return err
+	if err := n.AddAddress(uplink, prefix); err != nil {
+		return "", err
 	}
-	return errors.Join(n.setWire(Uplink, l.options.Wire), l.cloud.setWire(*door, l.options.Wire))
+	return door, errors.Join(n.setWire(uplink, l.options.Wire), l.cloud.setWire(door, l.options.Wire))
 }
 
 func removeEmpty(dir string) error {
