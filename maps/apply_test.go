@@ -4,6 +4,7 @@ package maps
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -72,8 +73,8 @@ func TestApplyToAnotherStateAsLarge(t *testing.T) {
 	bring(t, set, state, newFacts(state), large)
 	state = largeState("b", 0)
 	want, _ := bring(t, set, state, newFacts(state), large)
-	if diff := cmp.Diff(want.FDB, snapshot(t, set).FDB); diff != "" {
-		t.Errorf("(-want +got):\n%.1000s", diff)
+	if got := snapshot(t, set).FDB; !maps.Equal(got, want.FDB) {
+		t.Errorf("the map has %d MACs, not the %d wanted ones", len(got), len(want.FDB))
 	}
 }
 

@@ -4,6 +4,9 @@ package maps
 
 import (
 	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,7 +81,9 @@ func TestPathsAreNeverTorn(t *testing.T) {
 	set := newSet(t, small)
 	paths := pathsState(t, set)
 	stop, torn := make(chan struct{}), make(chan bpf.Path, 1)
-	reads := 0
+	end := sync.OnceFunc(func() { close(stop) })
+	defer end()
+	var reads atomic.Uint64
 	go func() {
 		defer close(torn)
 		for {
@@ -94,7 +99,7 @@ func TestPathsAreNeverTorn(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				reads++
+				reads.Add(1)
 				if path := remote.CurrentPath(); path != testPath(int(path.Ifindex)) {
 					torn <- path
 					return
@@ -102,19 +107,26 @@ func TestPathsAreNeverTorn(t *testing.T) {
 			}
 		}
 	}()
-	for i := range 400 {
+	for i := range 2000 {
 		for vtep := range paths {
 			paths[vtep] = testPath(i%250 + 1)
 		}
 		if n, err := set.SetPaths(paths); err != nil || n != 3 {
 			t.Fatalf("round %d changed %d, %v", i, n, err)
 		}
+		// The watcher gathers changes for milliseconds and a program runs for
+		// microseconds, so no reader lives through two changes.
+		for seen := reads.Load(); reads.Load() < seen+2; {
+			select {
+			case path, ok := <-torn:
+				t.Fatalf("read a torn path (%t): %+v", ok, path)
+			default:
+				runtime.Gosched()
+			}
+		}
 	}
-	close(stop)
+	end()
 	if path, ok := <-torn; ok {
 		t.Errorf("read a torn path: %+v", path)
-	}
-	if reads < 400 {
-		t.Errorf("only %d reads: the test saw nothing", reads)
 	}
 }
