@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"overcast/bpf"
+	"overcast/maps"
 )
 
 // defaultBPFFS is where Linux machines mount the BPF file system.
@@ -56,4 +59,52 @@ func isBPFFS(path string) (bool, error) {
 		}
 		path = parent
 	}
+}
+
+// checkPins refuses to take pins away from a folder that cannot hold any.
+func checkPins(path string) error {
+	is, err := isBPFFS(path)
+	if err != nil || is {
+		return err
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("pin path %s is not in a BPF file system, so there is no datapath: nothing was removed", path)
+}
+
+// removePins removes what we pin, by name: the folder may be another one than
+// was meant, and others keep their pins in the same file system.
+func removePins(path string) error {
+	var names []string
+	for _, n := range (&maps.Set{}).Named() {
+		names = append(names, n.Name)
+	}
+	var errs []error
+	for _, name := range append(names, bpf.ConstantsVariable) {
+		errs = append(errs, removePin(filepath.Join(path, name)), removePin(filepath.Join(path, name+staging)))
+	}
+	for _, folder := range []string{filepath.Join(path, linksDir), path} {
+		err := os.Remove(folder)
+		// Not empty: it is somebody else's too. Busy: the file system's root.
+		if !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
+			errs = append(errs, absent(err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("removing the pins: %w", err)
+	}
+	return nil
+}
+
+func removePin(path string) error {
+	return absent(os.Remove(path))
+}
+
+// absent is an error unless it says that something was not there.
+func absent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

@@ -93,13 +93,16 @@ func commitPins(pinPath string, set *maps.Set, collection *ebpf.Collection) erro
 	return pinMap(pinPath, bpf.ConstantsVariable, collection.Maps[rodata])
 }
 
+// staging ends the name of a pin that is not in use yet. No dots: bpffs does
+// not allow them in names.
+const staging = "-new"
+
 func pinMap(pinPath, name string, m *ebpf.Map) error {
 	path := filepath.Join(pinPath, name)
 	if same, err := isPinned(path, m); err != nil || same {
 		return err
 	}
-	// No dots: bpffs does not allow them in names.
-	staged := path + "-new"
+	staged := path + staging
 	if err := os.Remove(staged); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing a stale pin: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,11 +31,12 @@ func (p place) pin(pinPath string) string {
 	return filepath.Join(pinPath, linksDir, fmt.Sprintf("%s-%d", p.program, p.ifindex))
 }
 
-// placeOf is the reverse of pin.
+// placeOf is the reverse of pin. Files of other programs are not ours.
 func placeOf(file string) (place, bool) {
-	program, number, ok := strings.Cut(file, "-")
+	program, number, _ := strings.Cut(file, "-")
 	ifindex, err := strconv.ParseUint(number, 10, 32)
-	return place{program, uint32(ifindex)}, ok && err == nil
+	ours := program == bpf.UplinkXDP || slices.Contains(tcPrograms, program)
+	return place{program, uint32(ifindex)}, ours && err == nil
 }
 
 // hooks puts programs on devices so that they stay when the agent ends.

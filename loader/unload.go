@@ -5,7 +5,6 @@ package loader
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 
@@ -22,6 +21,9 @@ func Unload(pinPath, runDir string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkPins(pinPath); err != nil {
+		return err
+	}
 	h := hooks{pinPath: pinPath, tcx: features.TCX}
 	places, err := h.attached()
 	errs := []error{err}
@@ -36,10 +38,8 @@ func Unload(pinPath, runDir string) error {
 			errs = append(errs, fmt.Errorf("removing %s: %w", TunnelDevice, err))
 		}
 	}
-	if err := os.RemoveAll(pinPath); err != nil {
-		errs = append(errs, fmt.Errorf("removing the pins: %w", err))
-	}
-	if err := os.Remove(reportPath(runDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	errs = append(errs, removePins(pinPath))
+	if err := absent(os.Remove(reportPath(runDir))); err != nil {
 		errs = append(errs, fmt.Errorf("removing the report: %w", err))
 	}
 	return errors.Join(errs...)

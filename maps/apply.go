@@ -3,6 +3,7 @@
 package maps
 
 import (
+	"errors"
 	"net/netip"
 
 	"overcast/bpf"
@@ -12,13 +13,53 @@ import (
 // Apply takes the maps from what they hold to what they should hold, and
 // writes nothing else. Everything that something else refers to is written
 // before it and removed after it, so programs that run meanwhile find either
-// the old state or the new one. An error leaves the maps in between, where
-// every entry is valid; the next Apply goes on from there.
+// the old state or the new one. What cannot be held is refused before anything
+// is written. Any other error leaves the maps in between, where every entry is
+// valid; the next Apply goes on from there.
 func (s *Set) Apply(have *Snapshot, want *Contents) error {
-	if err := s.add(have, want); err != nil {
+	if err := s.fits(want); err != nil {
 		return err
 	}
-	return s.prune(have, want)
+	left, err := s.makeRoom(have, want)
+	if err != nil {
+		return err
+	}
+	if err := s.add(left, want); err != nil {
+		return err
+	}
+	return s.prune(have, left, want)
+}
+
+// fits checks that the maps can hold what they should.
+func (s *Set) fits(want *Contents) error {
+	return errors.Join(
+		s.ports().fits(want.Ports),
+		s.vnis().fits(want.VNIs),
+		s.vteps().fits(want.VTEPs),
+		s.fdb().fits(want.FDB),
+		s.floods().fits(want.Floods),
+	)
+}
+
+// makeRoom makes room for what a change adds. VNIs, segments and remotes need
+// none: they have slots, which Compile gives out only once.
+func (s *Set) makeRoom(have *Snapshot, want *Contents) (*Snapshot, error) {
+	left := *have
+	var err error
+	// Ports keep their slots when their devices come back under other indexes.
+	if left.Ports, err = makeRoom(s.ports(), have.Ports, want.Ports); err != nil {
+		return nil, err
+	}
+	if left.FDB, err = makeRoom(s.fdb(), have.FDB, want.FDB); err != nil {
+		return nil, err
+	}
+	if left.VTEPs, err = makeRoom(s.vteps(), have.VTEPs, want.VTEPs); err != nil {
+		return nil, err
+	}
+	if left.Floods, err = makeRoom(s.floods(), have.Floods, want.Floods); err != nil {
+		return nil, err
+	}
+	return &left, nil
 }
 
 func (s *Set) add(have *Snapshot, want *Contents) error {
@@ -42,27 +83,33 @@ func (s *Set) add(have *Snapshot, want *Contents) error {
 	if err := s.fdb().put(policy.Compare(have.FDB, want.FDB).Put); err != nil {
 		return err
 	}
+	// A slot that was a port's whose device had gone was not given back by the
+	// change that took the port away, so it may still hold counts.
+	if err := s.resetStats(want.freshSlots); err != nil {
+		return err
+	}
 	return putInTurn(s.ports(), have.Ports, want.Ports)
 }
 
-// prune removes what is no longer wanted, in the reverse order of add.
-func (s *Set) prune(have *Snapshot, want *Contents) error {
-	removed := 0
-	if err := removeStale(s.ports(), have.Ports, want.Ports, &removed); err != nil {
+// prune removes what is no longer wanted, in the reverse order of add. left is
+// what makeRoom has left of what there was.
+func (s *Set) prune(have, left *Snapshot, want *Contents) error {
+	removed := len(have.Ports) - len(left.Ports)
+	if err := removeStale(s.ports(), left.Ports, want.Ports, &removed); err != nil {
 		return err
 	}
-	if err := removeStale(s.fdb(), have.FDB, want.FDB, &removed); err != nil {
+	if err := removeStale(s.fdb(), left.FDB, want.FDB, &removed); err != nil {
 		return err
 	}
-	if err := removeStale(s.vnis(), have.VNIs, want.VNIs, &removed); err != nil {
+	if err := removeStale(s.vnis(), left.VNIs, want.VNIs, &removed); err != nil {
 		return err
 	}
-	if err := removeStale(s.vteps(), have.VTEPs, want.VTEPs, &removed); err != nil {
+	if err := removeStale(s.vteps(), left.VTEPs, want.VTEPs, &removed); err != nil {
 		return err
 	}
-	segments := policy.Compare(have.Segments, want.Segments).Delete
-	remotes := policy.Compare(have.Remotes, want.Remotes).Delete
-	lists := policy.Compare(have.Floods, want.Floods).Delete
+	segments := policy.Compare(left.Segments, want.Segments).Delete
+	remotes := policy.Compare(left.Remotes, want.Remotes).Delete
+	lists := policy.Compare(left.Floods, want.Floods).Delete
 	if removed+len(segments)+len(remotes)+len(lists) == 0 {
 		return nil
 	}
@@ -105,18 +152,19 @@ func (s *Set) forget(have *Snapshot, want *Contents, segments, remotes []uint32)
 	for _, slot := range want.Slots {
 		kept[slot] = true
 	}
-	for _, ifindex := range ports {
-		if slot := have.Ports[ifindex].Id; !kept[slot] {
-			stats = append(stats, slot)
+	for _, port := range have.Ports {
+		if !kept[port.Id] {
+			stats = append(stats, port.Id)
 		}
 	}
 	return s.resetStats(stats)
 }
 
+// goneIfindexes are the ports that are gone, or gone from their segment.
 func goneIfindexes(have *Snapshot, want *Contents) []uint32 {
 	var gone []uint32
-	for ifindex := range have.Ports {
-		if _, ok := want.Ports[ifindex]; !ok {
+	for ifindex, port := range have.Ports {
+		if now, ok := want.Ports[ifindex]; !ok || now.Segment != port.Segment {
 			gone = append(gone, ifindex)
 		}
 	}

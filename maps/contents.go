@@ -35,6 +35,8 @@ type Contents struct {
 	PortNames    map[uint32]string // "environment/segment/port" by ifindex
 	RemoteNames  map[uint32]string // host by slot
 	Slots        map[string]uint32 // slots of the ports by object, also of those whose device is missing
+
+	freshSlots []uint32 // those of Slots that no port had before
 }
 
 // Overhead is what the tunnel adds to a layer-3 packet of a guest, in bytes:
@@ -143,7 +145,8 @@ func (c *compiler) compileRemotes() error {
 		slot, ok := c.remotes[remote.VTEP]
 		if !ok {
 			if slot, ok = free.next(); !ok {
-				return fmt.Errorf("%d remotes: limits.remotes is %d, and slots become free only after a change; raise it", len(c.state.Remotes), c.limits.Remotes)
+				n := c.countRemotes()
+				return fmt.Errorf("%d remotes, with those that this change takes away: limits.remotes is %d; raise it to at least %d", n, c.limits.Remotes, n)
 			}
 			c.remotes[remote.VTEP] = slot
 		}
@@ -156,6 +159,18 @@ func (c *compiler) compileRemotes() error {
 	return nil
 }
 
+// countRemotes counts those that are and those that should be.
+func (c *compiler) countRemotes() int {
+	all := make(map[netip.Addr]bool)
+	for _, remote := range c.have.Remotes {
+		all[remote.Vtep.NetAddr()] = true
+	}
+	for _, remote := range c.state.Remotes {
+		all[remote.VTEP] = true
+	}
+	return len(all)
+}
+
 func (c *compiler) compilePortSlots() error {
 	free := newSlots(bpf.MaxPorts - 1)
 	byIfindex := make(map[uint32]uint32)
@@ -163,8 +178,9 @@ func (c *compiler) compilePortSlots() error {
 		free.taken[port.Id] = true
 		byIfindex[ifindex] = port.Id
 	}
+	claimed := make(map[uint32]bool)
 	for _, slot := range c.facts.Slots {
-		free.taken[slot] = true
+		free.taken[slot], claimed[slot] = true, true
 	}
 	given := make(map[uint32]bool)
 	for i := range c.state.Segments {
@@ -173,12 +189,16 @@ func (c *compiler) compilePortSlots() error {
 			object := segment.Object() + "/" + port.Name
 			slot, ok := c.facts.Slots[object]
 			if !ok {
+				// Where no report says whose counters those of the device were,
+				// they are this port's; another port's are not.
 				slot, ok = byIfindex[c.facts.Ports[port.Interface].Ifindex]
+				ok = ok && !claimed[slot]
 			}
 			if !ok || given[slot] {
 				if slot, ok = free.next(); !ok {
-					return fmt.Errorf("port %s: more than %d ports on this host", object, bpf.MaxPorts-1)
+					return fmt.Errorf("port %s: more than %d ports on this host, with those that this change takes away: have fewer, or change them in two steps", object, bpf.MaxPorts-1)
 				}
+				c.want.freshSlots = append(c.want.freshSlots, slot)
 			}
 			given[slot] = true
 			c.want.Slots[object] = slot
@@ -200,7 +220,7 @@ func (c *compiler) compileSegments() error {
 		slot, ok := known[key]
 		if !ok {
 			if slot, ok = free.next(); !ok {
-				return fmt.Errorf("segment %s: more than %d segments on this host", segment.Object(), bpf.MaxSegments-1)
+				return fmt.Errorf("segment %s: more than %d segments on this host, with those that this change takes away: have fewer, or change them in two steps", segment.Object(), bpf.MaxSegments-1)
 			}
 		}
 		if err := c.compileSegment(segment, slot); err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"overcast/bpf"
 )
@@ -20,6 +19,7 @@ const batchSize = 4096
 type table[K comparable, V any] struct {
 	m      *ebpf.Map
 	writes *Writes
+	room   room
 }
 
 // all reads every entry. Entries that programs add or remove meanwhile may be
@@ -122,31 +122,27 @@ func (t table[K, V]) remove(keys []K) error {
 	return nil
 }
 
-// explain says what a full map means to whoever set its size.
-func (t table[K, V]) explain(err error) error {
-	if errors.Is(err, unix.E2BIG) {
-		return fmt.Errorf("the map is full at %d entries (see limits in the configuration): %w", t.m.MaxEntries(), err)
-	}
-	return err
+func (s *Set) ports() table[uint32, bpf.Port] {
+	return table[uint32, bpf.Port]{s.Ports, &s.writes, portRoom}
 }
-
-func (s *Set) ports() table[uint32, bpf.Port] { return table[uint32, bpf.Port]{s.Ports, &s.writes} }
-func (s *Set) vnis() table[uint32, bpf.VNI]   { return table[uint32, bpf.VNI]{s.VNIs, &s.writes} }
+func (s *Set) vnis() table[uint32, bpf.VNI] {
+	return table[uint32, bpf.VNI]{s.VNIs, &s.writes, vniRoom}
+}
 func (s *Set) segments() table[uint32, bpf.Segment] {
-	return table[uint32, bpf.Segment]{s.Segments, &s.writes}
+	return table[uint32, bpf.Segment]{s.Segments, &s.writes, segmentRoom}
 }
 func (s *Set) vteps() table[bpf.VTEPKey, bpf.VTEP] {
-	return table[bpf.VTEPKey, bpf.VTEP]{s.VTEPs, &s.writes}
+	return table[bpf.VTEPKey, bpf.VTEP]{s.VTEPs, &s.writes, vtepRoom}
 }
 func (s *Set) remotes() table[uint32, bpf.Remote] {
-	return table[uint32, bpf.Remote]{s.Remotes, &s.writes}
+	return table[uint32, bpf.Remote]{s.Remotes, &s.writes, remoteRoom}
 }
 func (s *Set) fdb() table[bpf.FDBKey, bpf.FDBEntry] {
-	return table[bpf.FDBKey, bpf.FDBEntry]{s.FDB, &s.writes}
+	return table[bpf.FDBKey, bpf.FDBEntry]{s.FDB, &s.writes, fdbRoom}
 }
 func (s *Set) floods() table[bpf.FloodKey, bpf.Flood] {
-	return table[bpf.FloodKey, bpf.Flood]{s.Floods, &s.writes}
+	return table[bpf.FloodKey, bpf.Flood]{s.Floods, &s.writes, floodRoom}
 }
 func (s *Set) learned() table[bpf.FDBKey, bpf.LearnedEntry] {
-	return table[bpf.FDBKey, bpf.LearnedEntry]{s.Learned, &s.writes}
+	return table[bpf.FDBKey, bpf.LearnedEntry]{s.Learned, &s.writes, learnedRoom}
 }

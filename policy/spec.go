@@ -127,7 +127,7 @@ func (r *reader) fields(v value, known ...string) map[string]value {
 		}
 		key := value{name, v.file, path}
 		if !slices.Contains(known, name.Value) {
-			r.problem(key, "one of "+strings.Join(known, ", ")+hint(name.Value, known), "unknown key %q", name.Value)
+			r.problem(key, "one of "+strings.Join(known, ", ")+Hint(name.Value, known), "unknown key %q", name.Value)
 			continue
 		}
 		if first, twice := fields[name.Value]; twice {
@@ -139,8 +139,8 @@ func (r *reader) fields(v value, known ...string) map[string]value {
 	return fields
 }
 
-// hint proposes the known key that a wrong one is a letter or two away from.
-func hint(name string, known []string) string {
+// Hint proposes the known key that a wrong one is a letter or two away from.
+func Hint(name string, known []string) string {
 	for _, k := range known {
 		if distance(name, k) <= 2 {
 			return fmt.Sprintf(" (did you mean %s?)", k)

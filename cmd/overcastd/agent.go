@@ -35,6 +35,8 @@ type agent struct {
 	metrics *metrics
 
 	documents []policy.Document // as last read
+	unread    bool              // they could not be read the last time
+	unapplied bool              // they are right, but this machine refused them
 }
 
 // run is the agent's life. It returns when the context ends, or when there is
@@ -142,15 +144,17 @@ func (a *agent) loop(ctx context.Context, changed <-chan struct{}) {
 // read: the folder may see files come and go that are none of ours.
 func (a *agent) documentsChanged() bool {
 	docs, err := a.config.documents()
-	return err != nil || !slices.EqualFunc(docs, a.documents, policy.Document.Equal)
+	return err != nil || a.unread || !slices.EqualFunc(docs, a.documents, policy.Document.Equal)
 }
 
 // reload takes the documents as they are now. If they are wrong, what runs
 // stays as it is, and report, log and metrics say so.
 func (a *agent) reload() error {
 	state, err := a.readState()
+	a.unapplied = false
 	if err == nil {
 		err = a.path.Apply(state)
+		a.unapplied = err != nil
 	}
 	now := time.Now()
 	if err != nil {
@@ -168,6 +172,7 @@ func (a *agent) reload() error {
 // readState reads the documents and works out what they mean for this host.
 func (a *agent) readState() (*policy.State, error) {
 	docs, err := a.config.documents()
+	a.unread = err != nil
 	if err != nil {
 		return nil, err
 	}
@@ -196,8 +201,12 @@ func (a *agent) follow(change loader.Change) {
 	a.publish()
 }
 
-// heal repeats what may have been missed or undone.
+// heal repeats what may have been missed or undone, and tries again what the
+// machine refused: its MTU may be another one by now.
 func (a *agent) heal() {
+	if a.unapplied || a.documentsChanged() {
+		_ = a.reload() // told in log, report and metrics
+	}
 	if err := a.path.Refresh(); err != nil {
 		a.log.Error("cannot bring the datapath in line; trying again", "error", err, "after", resync)
 	}

@@ -3,12 +3,16 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -35,10 +39,11 @@ type rawConfig struct {
 	Underlay string   `mapstructure:"underlay"`
 	Decap    string   `mapstructure:"decap"`
 	Limits   struct {
-		MACs    uint32 `mapstructure:"macs"`
-		Learned uint32 `mapstructure:"learned"`
-		Groups  uint32 `mapstructure:"groups"`
-		Remotes uint32 `mapstructure:"remotes"`
+		// Texts, so that what is no number is told like any other bad value.
+		MACs    string `mapstructure:"macs"`
+		Learned string `mapstructure:"learned"`
+		Groups  string `mapstructure:"groups"`
+		Remotes string `mapstructure:"remotes"`
 	} `mapstructure:"limits"`
 	PinPath string `mapstructure:"pin_path"`
 	RunDir  string `mapstructure:"run_dir"`
@@ -130,7 +135,8 @@ func readConfig(flags *pflag.FlagSet) (*Config, error) {
 			return nil, fmt.Errorf("setting %s: %w", s.key, err)
 		}
 	}
-	if err := readConfigFile(v, flags); err != nil {
+	places, err := readConfigFile(v, flags)
+	if err != nil {
 		return nil, err
 	}
 	var raw rawConfig
@@ -138,10 +144,25 @@ func readConfig(flags *pflag.FlagSet) (*Config, error) {
 	if err := v.UnmarshalExact(&raw, split); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	return checkConfig(&raw)
+	return checkConfig(&raw, func(s setting) string { return s.origin(flags, places) })
 }
 
-func readConfigFile(v *viper.Viper, flags *pflag.FlagSet) error {
+// origin says where a setting's value comes from: as precedence goes, and as
+// whoever set it would look for it.
+func (s setting) origin(flags *pflag.FlagSet, places configPlaces) string {
+	if flags.Changed(s.flag()) {
+		return "flag --" + s.flag()
+	}
+	if _, set := os.LookupEnv(s.variable()); set {
+		return "variable " + s.variable()
+	}
+	if at, set := places[s.key]; set {
+		return at.String() + ": " + s.key
+	}
+	return "default of " + s.key
+}
+
+func readConfigFile(v *viper.Viper, flags *pflag.FlagSet) (configPlaces, error) {
 	file, _ := flags.GetString("config")
 	if file == "" {
 		file = os.Getenv(configVariable)
@@ -150,22 +171,28 @@ func readConfigFile(v *viper.Viper, flags *pflag.FlagSet) error {
 	if !named {
 		file = defaultConfigFile
 	}
-	v.SetConfigFile(file)
-	err := v.ReadInConfig()
+	text, err := os.ReadFile(file)
 	if !named && errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("configuration file %s: %w", file, err)
+		return nil, fmt.Errorf("configuration file: %w", err)
 	}
-	return nil
+	places, err := placeSettings(file, text)
+	if err != nil {
+		return nil, fmt.Errorf("configuration:\n%w", err)
+	}
+	if err := v.ReadConfig(bytes.NewReader(text)); err != nil {
+		return nil, fmt.Errorf("configuration file %s: %w", file, err)
+	}
+	return places, nil
 }
 
-func checkConfig(raw *rawConfig) (*Config, error) {
+// checkConfig makes values of the texts. origin says where a setting comes from.
+func checkConfig(raw *rawConfig, origin func(setting) string) (*Config, error) {
 	c := &Config{
 		Host:      raw.Host,
 		Uplinks:   raw.Uplink,
-		Limits:    maps.Limits{MACs: raw.Limits.MACs, Learned: raw.Limits.Learned, Groups: raw.Limits.Groups, Remotes: raw.Limits.Remotes},
 		PinPath:   raw.PinPath,
 		RunDir:    raw.RunDir,
 		Metrics:   raw.Metrics,
@@ -175,7 +202,8 @@ func checkConfig(raw *rawConfig) (*Config, error) {
 	}
 	var errs []error
 	wrong := func(key, value, want string) {
-		errs = append(errs, fmt.Errorf("configuration: %s: %q; want %s", key, value, want))
+		at := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
+		errs = append(errs, fmt.Errorf("configuration: %s: %q; want %s", origin(settings[at]), value, want))
 	}
 	if c.Host == "" {
 		hostname, err := os.Hostname()
@@ -186,8 +214,8 @@ func checkConfig(raw *rawConfig) (*Config, error) {
 	}
 	if raw.Underlay != "" {
 		addr, err := netip.ParseAddr(raw.Underlay)
-		if err != nil || addr.IsMulticast() || addr.IsUnspecified() {
-			wrong("underlay", raw.Underlay, "a unicast address of this machine")
+		if err != nil || addr.IsMulticast() || addr.IsUnspecified() || addr.Zone() != "" || addr.Is4In6() {
+			wrong("underlay", raw.Underlay, "a unicast IPv4 or IPv6 address of this machine, without a zone")
 		}
 		c.Underlay = addr
 	}
@@ -195,10 +223,21 @@ func checkConfig(raw *rawConfig) (*Config, error) {
 	if c.Decap, err = loader.ParseDecap(raw.Decap); err != nil {
 		wrong("decap", raw.Decap, "auto, xdp, tc or kernel")
 	}
-	for key, value := range map[string]uint32{"macs": c.Limits.MACs, "learned": c.Limits.Learned, "groups": c.Limits.Groups, "remotes": c.Limits.Remotes} {
-		if value == 0 || value > 1<<24 {
-			wrong("limits."+key, fmt.Sprint(value), "a number from 1 to 16777216")
+	limit := func(key, value string) uint32 {
+		n, err := strconv.ParseUint(value, 10, 32)
+		if err != nil || n == 0 || n > 1<<24 {
+			wrong(key, value, "a number from 1 to 16777216")
 		}
+		return uint32(n)
+	}
+	c.Limits = maps.Limits{
+		MACs:    limit("limits.macs", raw.Limits.MACs),
+		Learned: limit("limits.learned", raw.Limits.Learned),
+		Groups:  limit("limits.groups", raw.Limits.Groups),
+		Remotes: limit("limits.remotes", raw.Limits.Remotes),
+	}
+	if _, port, err := net.SplitHostPort(c.Metrics); c.Metrics != "" && (err != nil || port == "") {
+		wrong("metrics", c.Metrics, `an address and a port, like 127.0.0.1:9469, or ""`)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		wrong("log.level", c.LogLevel, "debug, info, warn or error")
@@ -209,11 +248,16 @@ func checkConfig(raw *rawConfig) (*Config, error) {
 	if raw.Store.Kind != "file" {
 		wrong("store.kind", raw.Store.Kind, "file (this version has no other store)")
 	}
-	if c.PinPath == "" || c.RunDir == "" {
-		errs = append(errs, errors.New("configuration: pin_path and run_dir cannot be empty"))
+	if !filepath.IsAbs(c.PinPath) {
+		wrong("pin_path", c.PinPath, "an absolute path")
+	}
+	if !filepath.IsAbs(c.RunDir) {
+		wrong("run_dir", c.RunDir, "an absolute path")
 	}
 	if document, ok := os.LookupEnv(documentVariable); ok {
 		c.Document = &document
+	} else if c.StorePath == "" {
+		wrong("store.path", c.StorePath, "a file or a folder")
 	}
 	return c, errors.Join(errs...)
 }

@@ -46,7 +46,8 @@ func (c *Config) watchStore(ctx context.Context, log *slog.Logger) (<-chan struc
 	if err != nil {
 		return nil, fmt.Errorf("watching the documents: %w", err)
 	}
-	for _, folder := range []string{c.StorePath, filepath.Dir(c.StorePath)} {
+	folders := []string{c.StorePath, filepath.Dir(c.StorePath)}
+	for _, folder := range folders {
 		if err := watcher.Add(folder); err != nil {
 			watcher.Close()
 			return nil, fmt.Errorf("watching %s: %w", folder, err)
@@ -68,6 +69,12 @@ func (c *Config) watchStore(ctx context.Context, log *slog.Logger) (<-chan struc
 					timer.Reset(quiet)
 				}
 			case <-timer.C:
+				// A folder that was replaced, or a link that was turned to
+				// another one, is watched no more. Before the documents are
+				// read, so that nothing falls between.
+				for _, folder := range folders {
+					_ = watcher.Add(folder) // one that is gone shows when it is read
+				}
 				select {
 				case changed <- struct{}{}:
 				default:

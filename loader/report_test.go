@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"overcast/bpf"
+)
+
+// fullReport has no empty field, so that one that is lost shows.
+func fullReport() Report {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	addr := netip.MustParseAddr("2001:db8::1")
+	return Report{
+		Schema: ReportSchema, Version: "v1", PID: 1, Started: at, Updated: at,
+		Host: "a", VTEP: netip.MustParseAddr("192.0.2.1"), Underlay: addr, Encapsulation: "vxlan", TunnelPort: 4789,
+		Attach: "tcx", Decap: DecapAuto, Features: Features{TCX: true, DecapFlags: true},
+		Tunnel:   TunnelReport{Device: "oc0", Ifindex: 3, Error: "held"},
+		Uplinks:  []UplinkReport{{"eth0", 2, 1500, DecapTC, "a veth"}},
+		Segments: []SegmentReport{{1, "shop", "lan", 4500, 1450, 1400}},
+		Ports: []PortReport{{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Interface: "tap0", Ifindex: 5, MTU: 1450, DeviceMTU: 1500,
+			MAC: "02:00:00:00:00:01", ExtraMACs: []string{"any"}, IPs: []netip.Addr{addr}}},
+		Remotes: []RemoteReport{{1, "b", addr, "az1", true, 1500, "eth0"}},
+		Config:  ConfigReport{Source: "/etc", Applied: at, Error: "a mistake", ErrorTime: at},
+	}
+}
+
+func TestReportRoundTrip(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := ReadReport(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no report gave %v", err)
+	}
+	want := fullReport()
+	for i, value := range values(reflect.ValueOf(want)) {
+		if value.IsZero() {
+			t.Fatalf("field %d of the test's report is empty", i)
+		}
+	}
+	for range 2 { // it is replaced
+		if err := WriteReport(dir, &want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := ReadReport(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 || entries[0].Name() != "state.json" {
+		t.Errorf("files %v, %v; want state.json alone", entries, err)
+	}
+	// Whoever is not root may look at it.
+	if info, err := os.Stat(filepath.Join(dir, "state.json")); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+func values(v reflect.Value) []reflect.Value {
+	var all []reflect.Value
+	for i := range v.NumField() {
+		all = append(all, v.Field(i))
+	}
+	return all
+}
+
+func TestReportNames(t *testing.T) {
+	report := fullReport()
+	text, err := json.Marshal(&report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range regexp.MustCompile(`"([^"]+)":`).FindAllStringSubmatch(string(text), -1) {
+		if !regexp.MustCompile(`^[a-z][a-z0-9_]*$`).MatchString(key[1]) {
+			t.Errorf("the key %q is not in snake case", key[1])
+		}
+	}
+}
+
+func TestBrokenReport(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "state.json"), []byte(`{"schema": `), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadReport(dir); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "state.json")) {
+		t.Errorf("got %v, want an error that names the file", err)
+	}
+	if err := WriteReport(filepath.Join(dir, "missing"), &Report{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("writing into no folder gave %v", err)
+	}
+}
+
+// Slots that no port can have are not taken over, whoever wrote them.
+func TestReportSlots(t *testing.T) {
+	r := Report{Ports: []PortReport{
+		{Environment: "e", Segment: "s", Port: "p", Slot: 1},
+		{Environment: "e", Segment: "s", Port: "last", Slot: bpf.MaxPorts - 1},
+		{Environment: "e", Segment: "s", Port: "none"},
+		{Environment: "e", Segment: "s", Port: "beyond", Slot: bpf.MaxPorts},
+	}}
+	if diff := cmp.Diff(map[string]uint32{"e/s/p": 1, "e/s/last": bpf.MaxPorts - 1}, r.Slots()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
