@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"context"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"overcast/test/kernel/plan"
+)
+
+// cache is where kernels are kept between runs; `make clean` removes it.
+const cache = "../../build/kernels"
+
+// hang ends a machine that would never end by itself.
+const hang = 8 * time.Minute
+
+// build makes a static program out of a package, or of its tests.
+func build(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	cmd := exec.Command("go", append(args[:len(args)-1:len(args)-1], "-o", path, args[len(args)-1])...)
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+	return path
+}
+
+var library = regexp.MustCompile(`(?m)(/\S+) \(0x`)
+
+// withLibraries are a program of this machine and the libraries that it needs,
+// under the same paths but for the program itself, which goes to /bin.
+func withLibraries(t *testing.T, name string) map[string]string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"/bin/" + name: path}
+	out, err := exec.Command("ldd", path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ldd %s: %v\n%s", path, err, out)
+	}
+	for _, m := range library.FindAllStringSubmatch(string(out), -1) {
+		files[m[1]] = m[1]
+	}
+	return files
+}
+
+// The floor is real: on Debian 12's 6.1 kernel every program loads, clsact
+// takes tcx's place, the demo passes, and guests reach each other in every
+// mode.
+func TestFloor(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	image, err := Fetch(ctx, cache, "6.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("kernel %s", image.Release)
+	dir := t.TempDir()
+	m := Machine{
+		Image:   image,
+		Modules: []string{"veth", "bridge", "vxlan", "tun", "sch_ingress", "cls_bpf"},
+		Files: map[string]string{
+			"/init":          build(t, dir, "init", "build", "overcast/test/kernel/init"),
+			"/bin/overcastd": build(t, dir, "overcastd", "build", "overcast/cmd/overcastd"),
+			"/bin/overcast":  build(t, dir, "overcast", "build", "overcast/cmd/overcast"),
+			"/bin/demo":      build(t, dir, "demo", "build", "overcast/test/demo"),
+			"/bin/bpf.test":  build(t, dir, "bpf.test", "test", "-c", "overcast/bpf"),
+			"/bin/e2e.test":  build(t, dir, "e2e.test", "test", "-c", "overcast/test/e2e"),
+		},
+		Commands: []plan.Command{
+			{Name: "programs", Args: []string{"/bin/bpf.test", "-test.v", "-test.run", "TestLoad"}},
+			{Name: "demo", Args: []string{"/bin/demo", "-bin", "/bin", "-out", "/tmp/demo.pcapng"}},
+			{Name: "e2e", Args: []string{"/bin/e2e.test", "-test.v", "-test.run", "TestReach|TestHook"}, Env: []string{"OVERCAST_TEST_BIN=/bin"}},
+		},
+	}
+	maps.Copy(m.Files, withLibraries(t, "ping"))
+	results, console, err := m.Run(ctx, dir)
+	if err != nil || len(results) != len(m.Commands) {
+		t.Fatalf("%v; the console:\n%s", err, console)
+	}
+	want := map[string][]string{
+		"programs": {"--- PASS: TestLoad/oc_port_in", "--- PASS: TestLoad/oc_uplink_xdp", "--- PASS: TestLoad/oc_uplink_in", "--- PASS: TestLoad/oc_tunnel_in", "kernel " + image.Release},
+		"demo":     {"HTTP 200", "inside IPv4", "2001:45::4 > 2001:45::5"},
+		"e2e":      {"--- PASS: TestReach/IPv6/xdp/tap", "--- PASS: TestHook", "attached by clsact"},
+	}
+	for _, r := range results {
+		if r.Exit != "0" {
+			t.Errorf("%s: exit %s\n%s", r.Command, r.Exit, r.Output)
+		}
+		for _, text := range want[r.Command] {
+			if !strings.Contains(r.Output, text) {
+				t.Errorf("%s did not print %q:\n%s", r.Command, text, r.Output)
+			}
+		}
+		if strings.Contains(r.Output, "--- SKIP") {
+			t.Errorf("%s skipped a test:\n%s", r.Command, r.Output)
+		}
+	}
+	if strings.Contains(console, "end trace") || strings.Contains(console, "BUG:") {
+		t.Errorf("the kernel complained:\n%s", console)
+	}
+}
