@@ -20,7 +20,16 @@ struct flood {
 	__u32 segment;
 	__u32 vni;
 	__u32 skip;    /* the port that the frame came from */
-	__u32 pending; /* the destination whose copy is not made yet */
+	/*
+	 * The destination whose copy is not made yet. Kernels before 6.7 verify a
+	 * callback of bpf_loop as if it ran once, from the state that it is first
+	 * called with, and take away the branches which that run does not enter
+	 * (mended by Linux commit ab5cfac139ab). So what one run leaves for the next
+	 * must begin as a value that the verifier does not know: .nothing, a zero
+	 * that comes out of a map.
+	 */
+	__u32 pending;
+	__u32 nothing;
 	__u32 packets;
 	__u32 bytes;
 	bool by_device; /* every copy takes the tunnel device */
@@ -158,7 +167,7 @@ static long flood_chunk_remotes(__u32 i, struct flood *f)
  * for the frame itself, or 0. */
 static __always_inline __u32 flood_ports(struct flood *f, __u32 list)
 {
-	f->pending = 0;
+	f->pending = f->nothing;
 	f->list = list;
 	if (list)
 		bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_ports, f, 0);
@@ -188,7 +197,7 @@ static __always_inline int flood_remotes(struct flood *f)
 		return DROP_ENCAP_FAILED;
 	encap_build(&h, f->eth, f->bytes, f->vni, hash);
 	f->header = &h;
-	f->pending = 0;
+	f->pending = f->nothing;
 	if (encap_write(skb, &h))
 		return DROP_ENCAP_FAILED;
 	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_remotes, f, 0);
@@ -199,7 +208,13 @@ static __always_inline int flood_remotes(struct flood *f)
 /* A frame of a remote, to local ports only: never tunnel to tunnel. */
 static __always_inline int flood_from_remote(struct __sk_buff *skb, const struct oc_segment *segment, __u32 id)
 {
-	struct flood f = {.skb = skb, .segment = id, .packets = skb_packets(skb), .bytes = skb->len};
+	struct flood f = {
+		.skb = skb,
+		.segment = id,
+		.nothing = segment->zero,
+		.packets = skb_packets(skb),
+		.bytes = skb->len,
+	};
 	__u32 last = flood_ports(&f, segment->ports);
 
 	return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
@@ -215,6 +230,7 @@ static __always_inline int flood_from_port(struct __sk_buff *skb, const struct e
 		.segment = port->segment,
 		.vni = segment->vni,
 		.skip = skb->ifindex,
+		.nothing = segment->zero,
 		.packets = skb_packets(skb),
 		.bytes = skb->len,
 	};

@@ -176,7 +176,7 @@ type overcastOcSegment struct {
 	Vni      uint32
 	Mtu      uint32
 	Flags    overcastOcSegmentFlags
-	Pad      uint32
+	Zero     uint32
 	Ports    uint32
 	Remotes  uint32
 	Identity uint64

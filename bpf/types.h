@@ -55,7 +55,7 @@ struct oc_segment {
 	__u32 vni;
 	__u32 mtu; /* bytes of layer 3; one VLAN tag more is four bytes less */
 	enum oc_segment_flags flags;
-	__u32 pad;
+	__u32 zero; /* always; but the verifier cannot know that, see flood.h */
 	/* Lists of oc_floods. Each is one aligned word and a list is never changed
 	 * once it is named here, so a reader sees an old list or a new one, whole. */
 	__u32 ports;
