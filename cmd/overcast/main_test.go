@@ -46,7 +46,6 @@ func TestWrongUsage(t *testing.T) {
 		"status --pin-path":      "flag needs an argument: --pin-path",
 		"version -o xml":         "-o xml: want table, wide, json or yaml",
 		"status -o JSON":         "-o JSON: want table, wide, json or yaml",
-		"check -o= x":            "-o : want table, wide, json or yaml",
 		"check":                  "check wants files or folders",
 		"completion tcsh":        `completion for "tcsh": want bash, fish, powershell or zsh`,
 		"completion bash extra":  `unexpected argument "extra"`,
