@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // enterNamespace moves the test into a network namespace of its own, without a
@@ -60,40 +61,36 @@ func newPinPath(t *testing.T) string {
 	return filepath.Join(dir, "pins")
 }
 
-// addDummy makes an Ethernet device that goes nowhere, up.
-func addDummy(t *testing.T, name string, mtu int, addrs ...string) netlink.Link {
+// addDevice makes an Ethernet device that goes nowhere, up: one end of a pair.
+// Not every kernel has dummy devices.
+func addDevice(t *testing.T, name string, mtu int, addrs ...string) netlink.Link {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = name, mtu
-	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err != nil {
+	return addPair(t, attrs, addrs...)
+}
+
+func addPair(t *testing.T, attrs netlink.LinkAttrs, addrs ...string) netlink.Link {
+	t.Helper()
+	peer := "x" + attrs.Name[1:]
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: peer}); err != nil {
 		t.Fatal(err)
 	}
-	link := linkUp(t, name)
+	linkUp(t, peer)
+	link := linkUp(t, attrs.Name)
 	for _, text := range addrs {
 		addr, err := netlink.ParseAddr(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if addr.IP.To4() == nil {
-			addr.Flags = 2 // IFA_F_NODAD: usable at once
+			addr.Flags = unix.IFA_F_NODAD // usable at once
 		}
 		if err := netlink.AddrAdd(link, addr); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return link
-}
-
-// addVeth makes a pair, up.
-func addVeth(t *testing.T, name, peer string) {
-	t.Helper()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = name
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: peer}); err != nil {
-		t.Fatal(err)
-	}
-	linkUp(t, name)
-	linkUp(t, peer)
 }
 
 func linkUp(t *testing.T, name string) netlink.Link {

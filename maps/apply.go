@@ -172,7 +172,8 @@ func goneIfindexes(have *Snapshot, want *Contents) []uint32 {
 }
 
 // putInTurn adds entries in batches and replaces existing ones one by one with
-// a grace period between them, since a replaced element is handed out at once.
+// a grace period between them, since a replaced element is handed out at once;
+// many of them go all together.
 // Replacements are rare here: a port that changes its segment, a VNI that is
 // given to another one.
 func putInTurn[K comparable, V comparable](t table[K, V], have, want map[K]V) error {
@@ -187,6 +188,9 @@ func putInTurn[K comparable, V comparable](t table[K, V], have, want map[K]V) er
 	if err := t.put(fresh); err != nil {
 		return err
 	}
+	if len(changed) > fewInTurn {
+		return putAfresh(t, changed)
+	}
 	for k, v := range changed {
 		if err := t.putOne(k, v); err != nil {
 			return err
@@ -194,6 +198,25 @@ func putInTurn[K comparable, V comparable](t table[K, V], have, want map[K]V) er
 		grace()
 	}
 	return nil
+}
+
+// fewInTurn is how many grace periods, of some 10 ms each, a change may take.
+const fewInTurn = 16
+
+// putAfresh replaces many entries: all are taken away, and put back with their
+// new values when nobody reads the old ones any more. For a grace period there
+// are none, and their frames are dropped; in turn, as many would find entries
+// that do not go together, and for a thousand of them that takes 10 s.
+func putAfresh[K comparable, V any](t table[K, V], entries map[K]V) error {
+	keys := make([]K, 0, len(entries))
+	for key := range entries {
+		keys = append(keys, key)
+	}
+	if err := t.remove(keys); err != nil {
+		return err
+	}
+	grace()
+	return t.put(entries)
 }
 
 func removeStale[K comparable, V comparable](t table[K, V], have, want map[K]V, removed *int) error {

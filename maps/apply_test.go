@@ -78,6 +78,38 @@ func TestApplyToAnotherStateAsLarge(t *testing.T) {
 	}
 }
 
+// A VNI that goes to another segment replaces the membership of every remote.
+// In turn, with a wait behind each, a few are; many are replaced together.
+func TestApplyReplacesManyTogether(t *testing.T) {
+	limits := small
+	limits.Remotes = 200
+	for members, together := range map[int]bool{fewInTurn: false, fewInTurn + 1: true, 200: true} {
+		t.Run(fmt.Sprint(members), func(t *testing.T) {
+			var remotes []int
+			for i := range members {
+				remotes = append(remotes, i+2)
+			}
+			set := newSet(t, limits)
+			state := newState(newSegment("a", 7, remotes))
+			bring(t, set, state, newFacts(state), limits)
+			state = newState(newSegment("b", 7, remotes))
+			want, writes := bring(t, set, state, newFacts(state), limits)
+			// Beside the members: the segment, emptied and made, its VNI, its list.
+			lists := uint64(members/bpf.ChunkSize + 1)
+			put, deleted := uint64(members)+3+lists, lists
+			if together {
+				deleted += uint64(members)
+			}
+			if writes.Put != put || writes.Deleted != deleted {
+				t.Errorf("wrote %+v, want %d put and %d deleted", writes, put, deleted)
+			}
+			if diff := cmp.Diff(meaning(t, &want.Snapshot), meaning(t, snapshot(t, set))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // A state that cannot be held is refused with what to raise, and the maps stay
 // as they are.
 func TestLimits(t *testing.T) {

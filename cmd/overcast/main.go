@@ -41,6 +41,7 @@ func run(args []string, out, errs io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)
+	strictBuiltins(root)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	err := root.ExecuteContext(ctx)
@@ -101,6 +102,35 @@ func command() *cobra.Command {
 		checkCommand(o), unloadCommand(o), versionCommand(o),
 	)
 	return root
+}
+
+// strictBuiltins makes cobra's own verbs refuse what they do not know, as ours
+// do. They keep the output that is set now.
+func strictBuiltins(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				if found, _, err := root.Find(args); len(args) > 0 && (err != nil || found == root) {
+					return fmt.Errorf("unknown command %q: %w", args[0], errUsage)
+				}
+				return nil
+			}
+		case "completion":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return fmt.Errorf("completion for %q: want bash, fish, powershell or zsh: %w", args[0], errUsage)
+				}
+				return nil
+			}
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range cmd.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
 }
 
 // setting is a variable's value; set but empty counts as set.

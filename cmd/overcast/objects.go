@@ -76,7 +76,7 @@ func readPorts(v *view, f filter) ([]portRow, error) {
 			continue
 		}
 		row := portRow{Port: p.Object(), Interface: p.Interface, Ifindex: p.Ifindex, State: "missing", MAC: p.MAC,
-			ExtraMACs: p.ExtraMACs, IPs: p.IPs, MTU: p.MTU, DeviceMTU: p.DeviceMTU}
+			ExtraMACs: orEmpty(p.ExtraMACs), IPs: orEmpty(p.IPs), MTU: p.MTU, DeviceMTU: p.DeviceMTU}
 		if p.Ifindex != 0 {
 			row.State, row.Drops = "up", byDevice[p.Ifindex]
 		}

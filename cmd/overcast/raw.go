@@ -26,8 +26,8 @@ type rawMap struct {
 
 // rawEntry is a map's entry, in the fields of bpf/types.h.
 type rawEntry struct {
-	Key   any `json:"key"`
-	Value any `json:"value"`
+	Key   any
+	Value any
 }
 
 // rawReaders read a map with its own types. Empty slots of arrays are left out.
@@ -47,7 +47,7 @@ var rawReaders = map[string]func(*ebpf.Map) ([]rawEntry, error){
 
 func rawRead[K any, V comparable](m *ebpf.Map) ([]rawEntry, error) {
 	var (
-		entries []rawEntry
+		entries = []rawEntry{} // [] and not null
 		key     K
 		value   V
 		zero    V
@@ -64,7 +64,7 @@ func rawRead[K any, V comparable](m *ebpf.Map) ([]rawEntry, error) {
 
 func rawReadPerCPU[K any, V comparable](m *ebpf.Map) ([]rawEntry, error) {
 	var (
-		entries []rawEntry
+		entries = []rawEntry{} // [] and not null
 		key     K
 		zero    V
 	)

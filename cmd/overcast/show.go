@@ -36,10 +36,15 @@ func show[T any](out io.Writer, o *options, verb string, columns []column[T], ro
 }
 
 func document[T any](verb string, rows []T) map[string]any {
+	return map[string]any{"schema": schema, verb: orEmpty(rows)}
+}
+
+// orEmpty makes [] of what JSON would show as null.
+func orEmpty[T any](rows []T) []T {
 	if rows == nil {
-		rows = []T{} // [] and not null
+		return []T{}
 	}
-	return map[string]any{"schema": schema, verb: rows}
+	return rows
 }
 
 func showJSON[T any](out io.Writer, verb string, rows []T) error {

@@ -41,7 +41,7 @@ func readStatus(v *view, _ filter) ([]statusRow, error) {
 	row := statusRow{
 		Host: r.Host, VTEP: addr(r.VTEP), Underlay: addr(r.Underlay), Encapsulation: r.Encapsulation, TunnelPort: r.TunnelPort,
 		Agent: "stopped", PID: r.PID, Version: r.Version, Started: r.Started, Updated: r.Updated,
-		Attach: r.Attach, Decap: string(r.Decap), Tunnel: r.Tunnel, Uplinks: r.Uplinks,
+		Attach: r.Attach, Decap: string(r.Decap), Tunnel: r.Tunnel, Uplinks: orEmpty(r.Uplinks),
 		Segments: len(r.Segments), Ports: len(r.Ports), Remotes: len(r.Remotes), Config: r.Config,
 	}
 	if v.alive {

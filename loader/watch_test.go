@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// patience only ends a test that has failed.
+const patience = 20 * time.Second
+
+// await waits for a change of a kind; others may come with it.
+func await(t *testing.T, w *Watcher, kind Change, what string) {
+	t.Helper()
+	for timeout := time.After(patience); ; {
+		select {
+		case change := <-w.C:
+			if change&kind != 0 {
+				return
+			}
+		case <-timeout:
+			t.Fatalf("nothing told of %s", what)
+		}
+	}
+}
+
+func TestWatch(t *testing.T) {
+	enterNamespace(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	device := addDevice(t, "d0", 1500)
+	w, err := Watch(ctx, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Follow([]string{"d0", "late"})
+	if err := netlink.LinkSetMTU(device, 1400); err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, ChangeLinks, "an MTU")
+	addDevice(t, "late", 1500)
+	await(t, w, ChangeLinks, "a device that came")
+	addr, err := netlink.ParseAddr("192.0.2.1/24")
+	if err == nil {
+		err = netlink.AddrAdd(device, addr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, ChangePaths, "an address")
+	addNeighbour(t, device, "192.0.2.2", "02:00:00:00:00:02")
+	await(t, w, ChangePaths, "a neighbour")
+	if err := netlink.LinkDel(device); err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, ChangeLinks, "a device that went")
+}
+
+// The devices that are followed are those that were named last.
+func TestFollow(t *testing.T) {
+	w := &Watcher{}
+	if w.follows("d0") {
+		t.Error("followed before it was named")
+	}
+	w.Follow([]string{"d0", "d1"})
+	w.Follow([]string{"d1"})
+	if w.follows("d0") || !w.follows("d1") {
+		t.Error("the last names are those that count")
+	}
+}
+
+// Changes that nobody has taken yet add up, and none is lost.
+func TestGather(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	raw, out := make(chan Change), make(chan Change)
+	go gather(ctx, raw, out)
+	raw <- ChangeLinks
+	raw <- ChangePaths
+	raw <- ChangePaths
+	var got Change
+	for timeout := time.After(patience); got != ChangeLinks|ChangePaths; {
+		select {
+		case change := <-out:
+			got |= change
+		case <-timeout:
+			t.Fatalf("got %b, want both kinds", got)
+		}
+	}
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// twin is a document that is wrong in one place, and what to write there to
+// make it right. The place is marked with <...>, whose text is the wrong value.
+type twin struct {
+	name  string
+	texts []string // one per file: a.yaml, b.yaml, ...
+	right string   // what stands in the place of the wrong value in the right twin
+	key   string
+	what  string // behind the key; FIRST stands for the place of the mark «...»
+}
+
+const (
+	hostsAB  = "hosts:\n  - {name: a, vtep: 192.0.2.1}\n  - {name: b, vtep: 192.0.2.2}\n  - {name: t, vtep: 192.0.2.9, foreign: true}\n"
+	oneEnv   = hostsAB + "environments:\n  - name: e\n    segments:\n"
+	onePorts = oneEnv + "      - name: s\n        vni: 7\n        ports:\n"
+	oneLearn = oneEnv + "      - name: s\n        vni: 7\n        learning: true\n        ports:\n"
+	macA     = `"02:00:00:00:00:01"`
+	macB     = `"02:00:00:00:00:02"`
+)
+
+const (
+	wantName   = "want 1 to 63 letters, digits, dots, dashes and underscores, the first a letter or digit"
+	wantVTEP   = "want a unicast IPv4 or IPv6 address without a zone, like 192.0.2.1"
+	wantMAC    = `want a unicast MAC like "02:00:00:00:00:0a"`
+	wantDevice = "want a device name: 1 to 15 bytes, without slash, colon or space"
+	wantIP     = `want a unicast address without a prefix length, like "2001:45::4"`
+)
+
+// mark takes the marks out of the texts and returns where the wrong value and
+// the first one of a pair are.
+func (w twin) mark(t *testing.T, right bool) (docs []Document, at, first string) {
+	t.Helper()
+	for i, text := range w.texts {
+		file := fmt.Sprintf("%c.yaml", 'a'+i)
+		if before, _, ok := strings.Cut(text, "«"); ok && first == "" {
+			first = place(file, before)
+			text = strings.Replace(strings.Replace(text, "«", "", 1), "»", "", 1)
+		}
+		if before, rest, ok := strings.Cut(text, "<"); ok {
+			wrong, after, _ := strings.Cut(rest, ">")
+			at = place(file, before)
+			if right {
+				wrong = w.right
+			}
+			text = before + wrong + after
+		}
+		docs = append(docs, Document{Name: file, Data: []byte(text)})
+	}
+	if at == "" {
+		t.Fatal("no mark")
+	}
+	return docs, at, first
+}
+
+// place is the position behind a text.
+func place(file, before string) string {
+	line := strings.Count(before, "\n") + 1
+	return fmt.Sprintf("%s:%d:%d", file, line, len([]rune(before))-len([]rune(before[:strings.LastIndex(before, "\n")+1]))+1)
+}
+
+func port(rest string) string {
+	return "          - {name: p, host: a, interface: i, " + rest + "}\n"
+}
+
+func vteps(text string) []string {
+	return []string{"hosts:\n  - {name: a, vtep: <" + text + ">}\n"}
+}
+
+// Every mistake has a place, a text and a twin that is right.
+func TestTwins(t *testing.T) {
+	const segments, ports = "environments[0].segments[0]", "environments[0].segments[0].ports"
+	for _, c := range []twin{
+		// Hosts.
+		{"vtep unspecified", vteps("0.0.0.0"), "192.0.2.1", "hosts[0].vtep", "0.0.0.0 cannot be a tunnel endpoint; " + wantVTEP},
+		{"vtep unspecified IPv6", vteps(`"::"`), "2001:db8::1", "hosts[0].vtep", ":: cannot be a tunnel endpoint; " + wantVTEP},
+		{"vtep loopback", vteps("127.0.0.1"), "192.0.2.1", "hosts[0].vtep", "127.0.0.1 cannot be a tunnel endpoint; " + wantVTEP},
+		{"vtep broadcast", vteps("255.255.255.255"), "192.0.2.1", "hosts[0].vtep", "255.255.255.255 cannot be a tunnel endpoint; " + wantVTEP},
+		{"vtep link-local", vteps("169.254.0.1"), "192.0.2.1", "hosts[0].vtep", "169.254.0.1 cannot be a tunnel endpoint; " + wantVTEP},
+		{"vtep group", vteps("ff02::1"), "2001:db8::1", "hosts[0].vtep", "ff02::1 cannot be a tunnel endpoint; " + wantVTEP},
+		{"vtep zone", vteps("2001:db8::1%eth0"), "2001:db8::1", "hosts[0].vtep", `"2001:db8::1%eth0"; ` + wantVTEP},
+		{"vtep prefix", vteps("192.0.2.1/24"), "192.0.2.1", "hosts[0].vtep", `"192.0.2.1/24"; ` + wantVTEP},
+		{"vtep name", vteps("host-a"), "192.0.2.1", "hosts[0].vtep", `"host-a"; ` + wantVTEP},
+		{"vtep list", vteps("[192.0.2.1]"), "192.0.2.1", "hosts[0].vtep", "a list; " + wantVTEP},
+		{"zone", []string{"hosts:\n  - {name: a, vtep: 192.0.2.1, zone: <az/1>}\n"}, "az1", "hosts[0].zone", `"az/1"; ` + wantName},
+		{"name empty", []string{"hosts:\n  - {name: <\"\">, vtep: 192.0.2.1}\n"}, "a", "hosts[0].name", `""; ` + wantName},
+		{"name with a dash first", []string{"hosts:\n  - {name: <-a>, vtep: 192.0.2.1}\n"}, "a-", "hosts[0].name", `"-a"; ` + wantName},
+		{"name too long", []string{"hosts:\n  - {name: <" + strings.Repeat("a", 64) + ">, vtep: 192.0.2.1}\n"}, strings.Repeat("a", 63), "hosts[0].name", `"` + strings.Repeat("a", 64) + `"; ` + wantName},
+		{"host not a mapping", []string{"hosts:\n  - <a>\n"}, "{name: a, vtep: 192.0.2.1}", "hosts[0]", `"a"; want a mapping with name, vtep, zone, foreign`},
+		{"behind wide letters", []string{"hosts: # größer\n  - {zone: ok, name: <ä>, vtep: 192.0.2.1}\n"}, "a", "hosts[0].name", `"ä"; ` + wantName},
+		// The tunnel.
+		{"tunnel port too large", []string{"tunnel: {port: <65536>}\n"}, "65535", "tunnel.port", `"65536"; want a number from 1 to 65535`},
+		{"tunnel port with a zero", []string{"tunnel: {port: <04789>}\n"}, "4789", "tunnel.port", `"04789"; want a number from 1 to 65535`},
+		{"encapsulation in capitals", []string{"tunnel: {encapsulation: <VXLAN>}\n"}, "vxlan", "tunnel.encapsulation", `"VXLAN"; want vxlan or geneve`},
+		{"tunnels of two files", []string{"tunnel: «{port: 4790}»\n", "tunnel: <{port: 4789}>\n"}, "{encapsulation: vxlan, port: 4790}", "tunnel", "differs from the one at FIRST; want the same for all hosts"},
+		// Segments.
+		{"vni 0", []string{oneEnv + "      - {name: s, vni: <0>}\n"}, "1", segments + ".vni", `"0"; want a number from 1 to 16777215`},
+		{"vni negative", []string{oneEnv + "      - {name: s, vni: <-1>}\n"}, "16777215", segments + ".vni", `"-1"; want a number from 1 to 16777215`},
+		{"vni huge", []string{oneEnv + "      - {name: s, vni: <99999999999999999999>}\n"}, "1", segments + ".vni", `"99999999999999999999"; want a number from 1 to 16777215`},
+		{"mtu too large", []string{oneEnv + "      - {name: s, vni: 7, mtu: <65466>}\n"}, "65465", segments + ".mtu", `"65466"; want a number from 1280 to 65465`},
+		{"mtu too small", []string{oneEnv + "      - {name: s, vni: 7, mtu: <576>}\n"}, "1280", segments + ".mtu", `"576"; want a number from 1280 to 65465`},
+		{"mtu with a unit", []string{oneEnv + "      - {name: s, vni: 7, mtu: <1400B>}\n"}, "auto", segments + ".mtu", `"1400B"; want auto, or a number from 1280 to 65465`},
+		{"learning list", []string{oneEnv + "      - {name: s, vni: 7, learning: <[true]>}\n"}, "true", segments + ".learning", "a list; want true or false"},
+		{"unknown unicast", []string{oneEnv + "      - {name: s, vni: 7, unknown_unicast: <Flood>}\n"}, "flood", segments + ".unknown_unicast", `"Flood"; want drop or flood`},
+		{"members not a list", []string{oneEnv + "      - {name: s, vni: 7, members: <a>}\n"}, "[a]", segments + ".members", `"a"; want a list`},
+		{"unknown member", []string{oneEnv + "      - {name: s, vni: 7, members: [a, <B>]}\n"}, "b", segments + ".members[1]", `there is no host "B"; want a host that is listed under hosts`},
+		{"foreign member", []string{oneEnv + "      - {name: s, vni: 7, members: [a, <t>]}\n"}, "b", segments + ".members[1]", "host t is foreign, so its MACs must be learned; want learning: true in this segment"},
+		{"ports not a list", []string{oneEnv + "      - {name: s, vni: 7, ports: <{}>}\n"}, "[]", segments + ".ports", "a mapping; want a list"},
+		{"segment key", []string{oneEnv + "      - {name: s, vni: 7, <member>: []}\n"}, "members", segments + ".member", `unknown key "member"; want one of name, vni, mtu, learning, unknown_unicast, members, ports (did you mean members?)`},
+		// Ports.
+		{"port of no host", []string{onePorts + "          - {name: p, host: <c>, interface: i, mac: " + macA + "}\n"}, "b", ports + "[0].host", `there is no host "c"; want a host that is listed under hosts`},
+		{"port of a foreign host", []string{oneLearn + "          - {name: p, host: <t>, interface: i}\n"}, "a", ports + "[0].host", "host t is foreign and has no ports of ours; want a host with the agent, or the host under members"},
+		{"interface empty", []string{onePorts + "          - {name: p, host: a, interface: <\"\">, mac: " + macA + "}\n"}, "i", ports + "[0].interface", `""; ` + wantDevice},
+		{"interface dot", []string{onePorts + "          - {name: p, host: a, interface: <.>, mac: " + macA + "}\n"}, "a.b", ports + "[0].interface", `"."; ` + wantDevice},
+		{"interface dots", []string{onePorts + "          - {name: p, host: a, interface: <..>, mac: " + macA + "}\n"}, "...", ports + "[0].interface", `".."; ` + wantDevice},
+		{"interface slash", []string{onePorts + "          - {name: p, host: a, interface: <a/b>, mac: " + macA + "}\n"}, "a-b", ports + "[0].interface", `"a/b"; ` + wantDevice},
+		{"interface alias", []string{onePorts + "          - {name: p, host: a, interface: <\"eth0:1\">, mac: " + macA + "}\n"}, "eth0.1", ports + "[0].interface", `"eth0:1"; ` + wantDevice},
+		{"interface space", []string{onePorts + "          - {name: p, host: a, interface: <a b>, mac: " + macA + "}\n"}, "a_b", ports + "[0].interface", `"a b"; ` + wantDevice},
+		{"interface of 16", []string{onePorts + "          - {name: p, host: a, interface: <0123456789abcdef>, mac: " + macA + "}\n"}, "0123456789abcde", ports + "[0].interface", `"0123456789abcdef"; ` + wantDevice},
+		{"mac without colons", []string{onePorts + port("mac: <020000000001>")}, macA, ports + "[0].mac", `"020000000001" is not a MAC; ` + wantMAC},
+		{"mac with dashes", []string{onePorts + port("mac: <02-00-00-00-00-01>")}, macA, ports + "[0].mac", `"02-00-00-00-00-01" is not a MAC; ` + wantMAC},
+		{"mac of other letters", []string{onePorts + port(`mac: <"02:00:00:00:00:0g">`)}, macA, ports + "[0].mac", `"02:00:00:00:00:0g" is not a MAC; ` + wantMAC},
+		{"mac too long", []string{onePorts + port(`mac: <"02:00:00:00:00:01:02">`)}, macA, ports + "[0].mac", `"02:00:00:00:00:01:02" is not a MAC; ` + wantMAC},
+		{"mac broadcast", []string{onePorts + port(`mac: <"ff:ff:ff:ff:ff:ff">`)}, macA, ports + "[0].mac", "ff:ff:ff:ff:ff:ff is a group address; " + wantMAC},
+		{"extra macs word", []string{oneLearn + port("extra_macs: <all>")}, "any", ports + "[0].extra_macs", `"all"; want a list`},
+		{"extra mac group", []string{onePorts + port(`mac: `+macA+`, extra_macs: [<"33:33:00:00:00:01">]`)}, macB, ports + "[0].extra_macs[0]", "33:33:00:00:00:01 is a group address; " + wantMAC},
+		{"extra mac that is the mac", []string{onePorts + port(`mac: «`+macA+`», extra_macs: [<`+macA+`>]`)}, macB, ports + "[0].extra_macs[0]", "MAC 02:00:00:00:00:01 of this segment is used already at FIRST; want another one"},
+		{"extra mac of another port", []string{onePorts + port(`mac: «`+macA+`»`) + "          - {name: q, host: b, interface: i, mac: " + macB + ", extra_macs: [<\"02:00:00:00:00:01\">]}\n"}, `"02:00:00:00:00:03"`, ports + "[1].extra_macs[0]", "MAC 02:00:00:00:00:01 of this segment is used already at FIRST; want another one"},
+		{"mac in other letters", []string{onePorts + port(`mac: «"02:00:00:00:00:0a"»`) + "          - {name: q, host: b, interface: i, mac: <\"02:00:00:00:00:0A\">}\n"}, macB, ports + "[1].mac", "MAC 02:00:00:00:00:0a of this segment is used already at FIRST; want another one"},
+		{"address of another port", []string{onePorts + port(`mac: `+macA+`, ips: [«10.0.0.1»]`) + "          - {name: q, host: b, interface: i, mac: " + macB + ", ips: [<10.0.0.1>]}\n"}, "10.0.0.2", ports + "[1].ips[0]", "address 10.0.0.1 of this segment is used already at FIRST; want another one"},
+		{"address in other letters", []string{onePorts + port(`mac: `+macA+`, ips: [«"2001:45::4"», <"2001:45:0:0::0004">]`)}, `"2001:45::5"`, ports + "[0].ips[1]", "address 2001:45::4 of this segment is used already at FIRST; want another one"},
+		{"address unspecified", []string{onePorts + port(`mac: `+macA+`, ips: [<0.0.0.0>]`)}, "10.0.0.1", ports + "[0].ips[0]", "0.0.0.0 cannot be a guest's address; " + wantIP},
+		{"address mapped", []string{onePorts + port(`mac: `+macA+`, ips: [<"::ffff:10.0.0.1">]`)}, "10.0.0.1", ports + "[0].ips[0]", `"::ffff:10.0.0.1"; ` + wantIP},
+		{"address with a zone", []string{onePorts + port(`mac: `+macA+`, ips: [<"fe80::1%eth0">]`)}, `"fe80::1"`, ports + "[0].ips[0]", `"fe80::1%eth0"; ` + wantIP},
+		{"families by ports", []string{"hosts:\n  - {name: a, vtep: 192.0.2.1}\n  - {name: b, vtep: 192.0.2.2}\n  - {name: six, vtep: \"2001:db8::1\"}\nenvironments:\n  - name: e\n    segments:\n      - name: s\n        vni: 7\n        ports:\n" + port("mac: "+macA) + "          - {name: q, host: <six>, interface: i, mac: " + macB + "}\n"}, "b", ports + "[1].host", "host six has another address family than a; want VTEPs of one address family in a segment"},
+		// Duplicates over files.
+		{"host of two files", []string{"hosts:\n  - {name: «a», vtep: 192.0.2.1}\n", "hosts:\n  - {name: <a>, vtep: 192.0.2.2}\n"}, "b", "hosts[0].name", "host a is used already at FIRST; want another one"},
+		{"VTEP of two files", []string{"hosts:\n  - {name: a, vtep: «192.0.2.1»}\n", "hosts:\n  - {name: b, vtep: <192.0.2.1>}\n"}, "192.0.2.2", "hosts[0].vtep", "VTEP 192.0.2.1 is used already at FIRST; want another one"},
+		{"environment of two files", []string{"environments:\n  - {name: «e»}\n", "environments:\n  - {name: <e>}\n"}, "f", "environments[0].name", "environment e is used already at FIRST; want another one"},
+		{"VNI of two files", []string{"environments: [{name: e, segments: [{name: s, vni: «7»}]}]\n", "environments: [{name: f, segments: [{name: s, vni: <7>}]}]\n"}, "8", segments + ".vni", "VNI 7 is used already at FIRST; want another one"},
+		{"interface of two files", []string{hostsAB + "environments: [{name: e, segments: [{name: s, vni: 7, ports: [{name: p, host: a, interface: «i», mac: " + macA + "}]}]}]\n",
+			"environments: [{name: f, segments: [{name: s, vni: 8, ports: [{name: p, host: a, interface: <i>, mac: " + macA + "}]}]}]\n"}, "j", ports + "[0].interface", "interface i of host a is used already at FIRST; want another one"},
+		// A host may stand in a later file than what names it.
+		{"host of a later file", []string{"environments: [{name: e, segments: [{name: s, vni: 7, members: [<c>]}]}]\n", "hosts: [{name: a, vtep: 192.0.2.1}]\n"}, "a", segments + ".members[0]", `there is no host "c"; want a host that is listed under hosts`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			docs, at, first := c.mark(t, false)
+			_, err := Parse(docs)
+			want := at + ": " + c.key + ": " + strings.ReplaceAll(c.what, "FIRST", first)
+			var problems Problems
+			if !errors.As(err, &problems) {
+				t.Fatalf("got %v, want %s", err, want)
+			}
+			if diff := cmp.Diff([]string{want}, strings.Split(err.Error(), "\n")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			docs, _, _ = c.mark(t, true)
+			if _, err := Parse(docs); err != nil {
+				t.Errorf("the right twin: %v", err)
+			}
+		})
+	}
+}
+
+// What looks like a duplicate and is none: each name counts in its own scope.
+func TestScopes(t *testing.T) {
+	model, err := parse(t, hostsAB+`environments:
+  - name: e
+    segments:
+      - {name: s, vni: 7, members: [a, b], ports: [{name: p, host: a, interface: i, mac: `+macA+`, ips: [10.0.0.1]}]}
+      - {name: z, vni: 8, ports: [{name: p, host: a, interface: j, mac: `+macA+`, ips: [10.0.0.1]}]}
+  - name: f
+    segments:
+      - {name: s, vni: 9, ports: [{name: p, host: b, interface: i, mac: `+macA+`, ips: [10.0.0.1]}]}
+`, "tunnel: {port: 4789}\n", "tunnel: {encapsulation: vxlan}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(model.Environments) != 2 || len(model.Environments[0].Segments) != 2 {
+		t.Errorf("got %+v", model.Environments)
+	}
+}
+
+// All mistakes are told at once, in the order of files and lines, whatever
+// order they are found in.
+func TestOrderOfProblems(t *testing.T) {
+	_, err := parse(t, "environments:\n  - {name: 1/2}\nhosts:\n  - {name: a, vtep: x}\n", "hosts: 3\ntunnel: 3\n")
+	var got []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		at, _, _ := strings.Cut(line, ": ")
+		got = append(got, at)
+	}
+	if diff := cmp.Diff([]string{"a.yaml:2:12", "a.yaml:4:21", "b.yaml:1:8", "b.yaml:2:9"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestHint(t *testing.T) {
+	known := []string{"members", "name", "vni"}
+	for word, want := range map[string]string{
+		"member": " (did you mean members?)", "mmebers": " (did you mean members?)", "Name": " (did you mean name?)", "vnis": " (did you mean vni?)",
+		"memb": "", "flavour": "", "": "",
+	} {
+		if got := Hint(word, known); got != want {
+			t.Errorf("%q: got %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestMAC(t *testing.T) {
+	for text, group := range map[string]bool{"02:00:5e:00:53:0a": false, "33:33:00:00:00:01": true, "ff:ff:ff:ff:ff:ff": true} {
+		mac, err := ParseMAC(text)
+		if err != nil || mac.String() != text || mac.IsGroup() != group {
+			t.Errorf("%s: got %s, group %t, %v", text, mac, mac.IsGroup(), err)
+		}
+	}
+}
