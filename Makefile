@@ -71,6 +71,14 @@ generate-check: generate-deps ## check that the committed generated files are wh
 fuzz: ## fuzz the environment documents for a minute
 	$(GO) test ./policy -run '^$$' -fuzz FuzzParse -fuzztime 60s
 
+.PHONY: mutants
+mutants: test-deps generate-deps ## break the code in listed ways and show that a test fails for each
+	@PATH=/usr/lib/llvm-14/bin:$$PATH $(GO) run ./test/mutants $(MUTANTS)
+
+.PHONY: kernels
+kernels: test-deps ## run every program, the demo and tests on Debian's 6.1 kernel, under qemu
+	$(GO) test $(TESTFLAGS) -count=1 ./test/kernel
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin build
