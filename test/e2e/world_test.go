@@ -182,19 +182,37 @@ func (w *world) cli(h *lab.Host, verb string, rows any) {
 	}
 }
 
-// drops returns a host's drop counts by reason.
+// dropRow is what `overcast drops` says of a reason.
+type dropRow struct {
+	Reason  string
+	Packets uint64
+	Bytes   uint64
+}
+
+// drops returns a host's drop counts by reason, in packets.
 func (w *world) drops(h *lab.Host) map[string]uint64 {
 	w.t.Helper()
-	var rows []struct {
-		Reason  string
-		Packets uint64
-	}
+	var rows []dropRow
 	w.cli(h, "drops", &rows)
 	sums := make(map[string]uint64)
 	for _, row := range rows {
 		sums[row.Reason] += row.Packets
 	}
 	return sums
+}
+
+// droppedBytes returns how many bytes a host has dropped for a reason.
+func (w *world) droppedBytes(h *lab.Host, reason string) uint64 {
+	w.t.Helper()
+	var rows []dropRow
+	w.cli(h, "drops", &rows)
+	sum := uint64(0)
+	for _, row := range rows {
+		if row.Reason == reason {
+			sum += row.Bytes
+		}
+	}
+	return sum
 }
 
 // noDrops checks that no host has dropped anything.
