@@ -100,7 +100,7 @@ func NewTest(t testing.TB, options Options) *Lab {
 }
 
 func (l *Lab) build() error {
-	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+	if err := ensureNetnsDir(); err != nil {
 		return fmt.Errorf("folder of the namespaces: %w", err)
 	}
 	dir, err := os.MkdirTemp("", l.name+"-")
