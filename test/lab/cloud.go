@@ -72,12 +72,12 @@ func newCloud(l *Lab) (*cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, errors.Join(n.noIPv6(cloudBridge), n.bridgeNetfilterOff())
+	return c, errors.Join(n.noIPv6(cloudBridge), n.BridgeNetfilterOff())
 }
 
-// bridgeNetfilterOff spares bridged frames the way through iptables, which is
+// BridgeNetfilterOff spares bridged frames the way through iptables, which is
 // on in every new namespace where br_netfilter is loaded.
-func (n *Namespace) bridgeNetfilterOff() error {
+func (n *Namespace) BridgeNetfilterOff() error {
 	for _, family := range []string{"iptables", "ip6tables", "arptables"} {
 		if err := n.Sysctl("net/bridge/bridge-nf-call-"+family, "0"); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err

@@ -110,6 +110,24 @@ func (n *Namespace) HardwareAddr(name string) (net.HardwareAddr, error) {
 	return mac, err
 }
 
+// Received is what a device has been given since it was made: a super-frame is
+// one frame. Dropped are those that it had no room for.
+type Received struct {
+	Frames, Bytes, Dropped uint64
+}
+
+// Received reads the counters of a device of the namespace.
+func (n *Namespace) Received(name string) (Received, error) {
+	var r Received
+	err := n.withLink(name, func(link netlink.Link) error {
+		if s := link.Attrs().Statistics; s != nil {
+			r = Received{Frames: s.RxPackets, Bytes: s.RxBytes, Dropped: s.RxDropped}
+		}
+		return nil
+	})
+	return r, err
+}
+
 // linkLocal is the address that a device's IPv6 gives itself (RFC 4291 2.5.6
 // and appendix A).
 func (n *Namespace) linkLocal(name string) (netip.Addr, error) {

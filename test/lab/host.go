@@ -50,11 +50,52 @@ func (l *Lab) AddHost() (*Host, error) {
 	if err := os.Mkdir(h.RunDir, 0o755); err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}
-	if h.door, err = l.connect(n, Uplink, prefix); err != nil {
+	if l.options.Direct {
+		err = l.join(h)
+	} else {
+		h.door, err = l.connect(n, Uplink, prefix)
+	}
+	if err != nil {
 		return nil, err
 	}
 	l.Hosts = append(l.Hosts, h)
 	return h, nil
+}
+
+// join makes the wire between the two hosts of a direct lab, when the second
+// of them comes.
+func (l *Lab) join(second *Host) error {
+	if len(l.Hosts) == 0 {
+		return nil
+	}
+	if len(l.Hosts) > 1 {
+		return errors.New("a direct wire has two ends: want two hosts")
+	}
+	first := l.Hosts[0]
+	err := addPair(end{in: first.Namespace, name: Uplink, mtu: l.options.MTU}, end{in: second.Namespace, name: Uplink, mtu: l.options.MTU})
+	if err != nil {
+		return err
+	}
+	for i, h := range []*Host{first, second} {
+		if err := l.raise(h.Namespace, Uplink, l.vtep(i+1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// raise sets an uplink up as the lab's kind of wire, with its address.
+func (l *Lab) raise(n *Namespace, uplink string, prefix netip.Prefix) error {
+	if err := n.quietIPv6(uplink); err != nil {
+		return err
+	}
+	if err := n.LinkUp(uplink); err != nil {
+		return err
+	}
+	if err := n.AddAddress(uplink, prefix); err != nil {
+		return err
+	}
+	return n.setWire(uplink, l.options.Wire)
 }
 
 // AddHostAddress gives a host one more address on the underlay.
@@ -81,17 +122,13 @@ func (l *Lab) connect(n *Namespace, uplink string, prefix netip.Prefix) (door st
 	if err != nil {
 		return "", err
 	}
-	err = errors.Join(l.cloud.allow(prefix.Addr()), l.cloud.allow(linkLocal), n.quietIPv6(uplink))
-	if err != nil {
+	if err := errors.Join(l.cloud.allow(prefix.Addr()), l.cloud.allow(linkLocal)); err != nil {
 		return "", err
 	}
-	if err := n.LinkUp(uplink); err != nil {
+	if err := l.raise(n, uplink, prefix); err != nil {
 		return "", err
 	}
-	if err := n.AddAddress(uplink, prefix); err != nil {
-		return "", err
-	}
-	return door, errors.Join(n.setWire(uplink, l.options.Wire), l.cloud.setWire(door, l.options.Wire))
+	return door, l.cloud.setWire(door, l.options.Wire)
 }
 
 func removeEmpty(dir string) error {

@@ -39,11 +39,12 @@ const (
 	SuperFrames Wire = iota // super-frames cross whole, as with a NIC that segments tunnels
 	PlainNIC                // every packet crosses by itself; the receiver merges (GRO)
 	NoOffloads              // every packet crosses by itself and stays so
+	NativeXDP               // a plain NIC whose driver runs an XDP program
 )
 
 // String returns a name for tables and tests.
 func (w Wire) String() string {
-	return [...]string{"super-frames", "plain-nic", "no-offloads"}[w]
+	return [...]string{"super-frames", "plain-nic", "no-offloads", "native-xdp"}[w]
 }
 
 // Options describe a lab. The zero value is two hosts on an IPv4 underlay.
@@ -52,6 +53,7 @@ type Options struct {
 	Underlay Family // default IPv4
 	MTU      int    // of the underlay, in bytes; default 1500
 	Wire     Wire
+	Direct   bool // two hosts on one wire and no cloud, to measure: nothing is checked on it
 }
 
 // Lab is a set of hosts on one underlay.
@@ -109,8 +111,10 @@ func (l *Lab) build() error {
 	}
 	l.Dir = dir
 	l.defers(func() error { return os.RemoveAll(dir) })
-	if l.cloud, err = newCloud(l); err != nil {
-		return err
+	if !l.options.Direct {
+		if l.cloud, err = newCloud(l); err != nil {
+			return err
+		}
 	}
 	for range l.options.Hosts {
 		if _, err := l.AddHost(); err != nil {

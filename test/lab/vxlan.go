@@ -39,3 +39,24 @@ func (n *Namespace) AddVXLAN(v VXLAN) error {
 	}
 	return n.AddAddress(nestedVXLAN, v.Address)
 }
+
+// MetadataVXLAN is the name of the device that [Namespace.AddMetadataVXLAN] makes.
+const MetadataVXLAN = "vxlan0"
+
+// AddMetadataVXLAN gives the namespace a VXLAN device in metadata mode: a
+// program names the VNI and the remote of each frame.
+func (n *Namespace) AddMetadataVXLAN() error {
+	err := n.Do(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = MetadataVXLAN
+		device := &netlink.Vxlan{LinkAttrs: attrs, FlowBased: true, Port: 4789, UDP6ZeroCSumRx: true}
+		if err := netlink.LinkAdd(device); err != nil {
+			return fmt.Errorf("VXLAN device: %w", err)
+		}
+		return netlink.LinkSetUp(device)
+	})
+	if err != nil {
+		return err
+	}
+	return n.noIPv6(MetadataVXLAN)
+}

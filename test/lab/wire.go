@@ -43,7 +43,7 @@ func (n *Namespace) setWire(device string, wire Wire) error {
 	if wire != SuperFrames {
 		segmentation = 0
 	}
-	if wire == PlainNIC {
+	if wire == PlainNIC || wire == NativeXDP {
 		merging = 1
 	}
 	return n.Do(func() error {
