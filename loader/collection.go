@@ -24,12 +24,10 @@ const rodata = ".rodata"
 // else makes new ones, which commitPins pins later. fresh says that they are
 // new and empty although others were pinned: their sizes have changed.
 func openMaps(pinPath string, limits maps.Limits) (set *maps.Set, fresh bool, err error) {
-	spec, err := bpf.Spec()
+	spec, err := sizedSpec(limits)
 	if err != nil {
-		return nil, false, fmt.Errorf("reading the BPF object: %w", err)
+		return nil, false, err
 	}
-	maps.Size(spec, limits)
-
 	set, err = maps.Open(pinPath)
 	if err == nil {
 		if compatible(spec, set) {
@@ -42,14 +40,35 @@ func openMaps(pinPath string, limits maps.Limits) (set *maps.Set, fresh bool, er
 	}
 
 	// Entries of one map name slots of another, so it is all or none.
-	set = &maps.Set{}
+	if set, err = NewMaps(limits); err != nil {
+		return nil, false, err
+	}
+	return set, fresh, nil
+}
+
+func sizedSpec(limits maps.Limits) (*ebpf.CollectionSpec, error) {
+	spec, err := bpf.Spec()
+	if err != nil {
+		return nil, fmt.Errorf("reading the BPF object: %w", err)
+	}
+	maps.Size(spec, limits)
+	return spec, nil
+}
+
+// NewMaps makes empty maps that are pinned nowhere.
+func NewMaps(limits maps.Limits) (*maps.Set, error) {
+	spec, err := sizedSpec(limits)
+	if err != nil {
+		return nil, err
+	}
+	set := &maps.Set{}
 	for _, n := range set.Named() {
 		if *n.Map, err = ebpf.NewMap(spec.Maps[n.Name]); err != nil {
 			set.Close()
-			return nil, false, fmt.Errorf("creating map %s with %d entries: %w", n.Name, spec.Maps[n.Name].MaxEntries, err)
+			return nil, fmt.Errorf("creating map %s with %d entries: %w", n.Name, spec.Maps[n.Name].MaxEntries, err)
 		}
 	}
-	return set, fresh, nil
+	return set, nil
 }
 
 func compatible(spec *ebpf.CollectionSpec, set *maps.Set) bool {
@@ -61,8 +80,9 @@ func compatible(spec *ebpf.CollectionSpec, set *maps.Set) bool {
 	return true
 }
 
-// loadPrograms loads the programs for a set of maps and constants.
-func loadPrograms(set *maps.Set, constants bpf.Constants) (*ebpf.Collection, error) {
+// LoadPrograms loads the programs for a set of maps and constants. They are
+// attached to nothing.
+func LoadPrograms(set *maps.Set, constants bpf.Constants) (*ebpf.Collection, error) {
 	spec, err := bpf.Spec()
 	if err != nil {
 		return nil, fmt.Errorf("reading the BPF object: %w", err)

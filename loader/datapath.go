@@ -314,8 +314,8 @@ func (d *Datapath) wantedConstants() bpf.Constants {
 		Magic:          d.magic,
 		TunnelIfindex:  uint32(d.tunnel.link.Attrs().Index),
 		TunnelPortBe:   networkOrder(d.state.Tunnel.Port),
-		SourcePortMin:  sourcePortMin,
-		SourcePortMask: sourcePortMask,
+		SourcePortMin:  SourcePortMin,
+		SourcePortMask: SourcePortMask,
 		Strip:          bpf.StripTC,
 	}
 	c.Local.B = bpf.AddrFrom(local).B
@@ -353,7 +353,7 @@ func (d *Datapath) ensurePrograms() error {
 	if d.collection != nil && constants == d.constants {
 		return nil
 	}
-	collection, err := loadPrograms(d.set, constants)
+	collection, err := LoadPrograms(d.set, constants)
 	if err != nil {
 		return err
 	}

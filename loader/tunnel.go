@@ -16,10 +16,10 @@ import (
 const TunnelDevice = "oc0"
 
 // The range of outer UDP source ports, which carry the inner flows' hashes:
-// the dynamic ports, as RFC 7348 section 5 wants it.
+// the dynamic ports, as RFC 7348 section 5 wants it. A hash is masked and added.
 const (
-	sourcePortMin  = 49152
-	sourcePortMask = 16383
+	SourcePortMin  = 49152
+	SourcePortMask = 16383
 )
 
 // vxlanMaxMTU is IP_MAX_MTU less the largest headers, which the kernel allows.
@@ -60,8 +60,8 @@ func ensureTunnel(port uint16) (netlink.Link, error) {
 		LinkAttrs: attrs,
 		FlowBased: true,
 		Port:      int(port),
-		PortLow:   sourcePortMin,
-		PortHigh:  sourcePortMin + sourcePortMask,
+		PortLow:   SourcePortMin,
+		PortHigh:  SourcePortMin + SourcePortMask,
 		// Our own packets have no outer checksum; see outer.h.
 		UDP6ZeroCSumRx: true,
 	}

@@ -79,11 +79,16 @@ func New(options Options) (*Lab, error) {
 	if options.MTU == 0 {
 		options.MTU = 1500
 	}
-	l := &Lab{options: options, name: fmt.Sprintf("oc%s-%d", strconv.FormatInt(int64(os.Getpid()), 36), instances.Add(1))}
+	l := &Lab{options: options, name: instance()}
 	if err := l.build(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// instance is a name that no other lab of the machine has.
+func instance() string {
+	return fmt.Sprintf("oc%s-%d", strconv.FormatInt(int64(os.Getpid()), 36), instances.Add(1))
 }
 
 // NewTest builds a lab for a test and removes it at its end.
@@ -102,16 +107,11 @@ func NewTest(t testing.TB, options Options) *Lab {
 }
 
 func (l *Lab) build() error {
-	if err := ensureNetnsDir(); err != nil {
-		return fmt.Errorf("folder of the namespaces: %w", err)
+	if err := l.makeFolders(); err != nil {
+		return err
 	}
-	dir, err := os.MkdirTemp("", l.name+"-")
-	if err != nil {
-		return fmt.Errorf("scratch folder: %w", err)
-	}
-	l.Dir = dir
-	l.defers(func() error { return os.RemoveAll(dir) })
 	if !l.options.Direct {
+		var err error
 		if l.cloud, err = newCloud(l); err != nil {
 			return err
 		}
@@ -121,6 +121,19 @@ func (l *Lab) build() error {
 			return err
 		}
 	}
+	return nil
+}
+
+func (l *Lab) makeFolders() error {
+	if err := ensureNetnsDir(); err != nil {
+		return fmt.Errorf("folder of the namespaces: %w", err)
+	}
+	dir, err := os.MkdirTemp("", l.name+"-")
+	if err != nil {
+		return fmt.Errorf("scratch folder: %w", err)
+	}
+	l.Dir = dir
+	l.defers(func() error { return os.RemoveAll(dir) })
 	return nil
 }
 

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"errors"
+
+	"github.com/vishvananda/netlink"
+)
+
+// NewBare makes a lab without an underlay and without hosts: namespaces and
+// devices are the caller's to make. Close removes them.
+func NewBare() (*Lab, error) {
+	l := &Lab{name: instance()}
+	if err := l.makeFolders(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// AddNamespace makes a namespace of the lab, with its loopback up.
+func (l *Lab) AddNamespace(name string) (*Namespace, error) {
+	return l.namespace(name)
+}
+
+// Join makes a veth pair between two namespaces. Its ends have the same name,
+// are up, and carry no IPv6 of the namespaces' own.
+func Join(a, b *Namespace, name string) error {
+	if err := addPair(end{in: a, name: name}, end{in: b, name: name}); err != nil {
+		return err
+	}
+	return errors.Join(a.noIPv6(name), b.noIPv6(name), a.LinkUp(name), b.LinkUp(name))
+}
+
+// LinkIndex returns a device's index.
+func (n *Namespace) LinkIndex(name string) (uint32, error) {
+	var index uint32
+	err := n.withLink(name, func(link netlink.Link) error {
+		index = uint32(link.Attrs().Index)
+		return nil
+	})
+	return index, err
+}

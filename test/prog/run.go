@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prog
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Packet is what a program is given.
+type Packet struct {
+	Data    []byte // from the Ethernet header on: 14 bytes at least, some 3,500 at most
+	Ifindex uint32 // the device of the namespace that it came in on
+	GSOSize uint32 // tc only: bytes of payload in each segment of a super-frame; 0: none
+	GSOSegs uint32 // tc only: how many segments a super-frame has
+}
+
+// Verdict is what a program decided.
+type Verdict int
+
+// The verdicts. A program that returns anything else has failed.
+const (
+	Passed     Verdict = iota + 1 // TC_ACT_UNSPEC or XDP_PASS
+	Dropped                       // TC_ACT_SHOT or XDP_DROP
+	Redirected                    // TC_ACT_REDIRECT; the kernel does not do it in a test run
+)
+
+// String returns the verdict in lower case.
+func (v Verdict) String() string {
+	return [...]string{"none", "passed", "dropped", "redirected"}[v]
+}
+
+// Result is what became of a packet.
+type Result struct {
+	Verdict  Verdict
+	Data     []byte        // the packet afterwards, from its Ethernet header on
+	Meta     []byte        // what XDP put in front of it, in host byte order
+	Duration time.Duration // of the program alone, as the kernel measured it
+}
+
+// Run runs a program on a packet.
+func (d *Datapath) Run(program string, p Packet) (Result, error) {
+	var result Result
+	err := d.namespace.Do(func() (err error) {
+		result, err = d.run(program, p)
+		return err
+	})
+	return result, err
+}
+
+// Time runs a program a number of times, each time on the packet as it is
+// given, and returns how long each run took. The kernel's own repetition would
+// give the program the packet that it has changed already.
+func (d *Datapath) Time(program string, p Packet, runs int) ([]time.Duration, error) {
+	durations := make([]time.Duration, 0, runs)
+	err := d.namespace.Do(func() error {
+		for range runs {
+			result, err := d.run(program, p)
+			if err != nil {
+				return err
+			}
+			durations = append(durations, result.Duration)
+		}
+		return nil
+	})
+	return durations, err
+}
+
+// room is what a program may add to a packet, and more.
+const room = 512
+
+// run runs a program; the thread is in the namespace.
+func (d *Datapath) run(program string, p Packet) (Result, error) {
+	loaded := d.programs.Programs[program]
+	if loaded == nil {
+		return Result{}, fmt.Errorf("no program %q", program)
+	}
+	out := make([]byte, len(p.Data)+room)
+	if loaded.Type() == ebpf.XDP {
+		context := xdpContext{dataEnd: uint32(len(p.Data)), ingressIfindex: p.Ifindex}
+		attr, err := testRun(loaded, p.Data, out, &context)
+		if err != nil {
+			return Result{}, fmt.Errorf("running %s: %w", program, err)
+		}
+		// The output begins with the metadata, and the context says where that ends.
+		out = out[:attr.dataSizeOut]
+		return result(program, attr, out[context.data:], out[:context.data], map[uint32]Verdict{xdpPass: Passed, xdpDrop: Dropped})
+	}
+	context := skbContext{ifindex: p.Ifindex, gsoSize: p.GSOSize, gsoSegs: p.GSOSegs}
+	attr, err := testRun(loaded, p.Data, out, &context)
+	if err != nil {
+		return Result{}, fmt.Errorf("running %s: %w", program, err)
+	}
+	return result(program, attr, out[:attr.dataSizeOut], nil, map[uint32]Verdict{tcUnspec: Passed, tcShot: Dropped, tcRedirect: Redirected})
+}
+
+// What the programs return (linux/pkt_cls.h, linux/bpf.h).
+const (
+	tcUnspec   = 1<<32 - 1
+	tcShot     = 2
+	tcRedirect = 7
+	xdpDrop    = 1
+	xdpPass    = 2
+)
+
+func result(program string, attr *testRunAttr, data, meta []byte, verdicts map[uint32]Verdict) (Result, error) {
+	verdict, ok := verdicts[attr.retval]
+	if !ok {
+		return Result{}, fmt.Errorf("%s returned %d", program, int32(attr.retval))
+	}
+	return Result{Verdict: verdict, Data: data, Meta: meta, Duration: time.Duration(attr.duration)}, nil
+}
+
+// skbContext is struct __sk_buff (linux/bpf.h). All that is not named here must
+// be zero in a test run, or is of no use to us.
+type skbContext struct {
+	_       [10]uint32
+	ifindex uint32
+	_       [30]uint32
+	gsoSegs uint32
+	_       [2]uint32
+	gsoSize uint32
+	_       [3]uint32
+}
+
+// xdpContext is struct xdp_md (linux/bpf.h); what are pointers to a program are
+// offsets here.
+type xdpContext struct {
+	data           uint32
+	dataEnd        uint32
+	_              uint32 // data_meta
+	ingressIfindex uint32
+	_              [2]uint32
+}
+
+// testRunAttr is the part of union bpf_attr that BPF_PROG_TEST_RUN reads.
+type testRunAttr struct {
+	progFD      uint32
+	retval      uint32
+	dataSizeIn  uint32
+	dataSizeOut uint32
+	dataIn      uint64
+	dataOut     uint64
+	repeat      uint32
+	duration    uint32 // nanoseconds of one run
+	ctxSizeIn   uint32
+	ctxSizeOut  uint32
+	ctxIn       uint64
+	ctxOut      uint64
+	flags       uint32
+	cpu         uint32
+	batchSize   uint32
+	_           uint32
+}
+
+// testRun is the system call. cilium/ebpf has it too, but there it is either
+// with a context or with the time that it took, and we need both.
+func testRun[C skbContext | xdpContext](program *ebpf.Program, in, out []byte, context *C) (*testRunAttr, error) {
+	if len(in) == 0 {
+		return nil, errors.New("an empty packet")
+	}
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	pinner.Pin(&in[0])
+	pinner.Pin(&out[0])
+	pinner.Pin(context)
+	attr := &testRunAttr{
+		progFD:      uint32(program.FD()),
+		dataSizeIn:  uint32(len(in)),
+		dataSizeOut: uint32(len(out)),
+		dataIn:      uint64(uintptr(unsafe.Pointer(&in[0]))),
+		dataOut:     uint64(uintptr(unsafe.Pointer(&out[0]))),
+		repeat:      1,
+		ctxSizeIn:   uint32(unsafe.Sizeof(*context)),
+		ctxSizeOut:  uint32(unsafe.Sizeof(*context)),
+		ctxIn:       uint64(uintptr(unsafe.Pointer(context))),
+		ctxOut:      uint64(uintptr(unsafe.Pointer(context))),
+	}
+	_, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_TEST_RUN, uintptr(unsafe.Pointer(attr)), unsafe.Sizeof(*attr))
+	if errno != 0 {
+		return nil, errno
+	}
+	return attr, nil
+}
