@@ -37,6 +37,16 @@ func withOptions(frame []byte) []byte {
 	})
 }
 
+// withTCPOptions puts twelve bytes of options into an IPv4 TCP frame.
+func withTCPOptions(frame []byte) []byte {
+	return mutated(frame, func(p []byte) []byte {
+		const tcp = 14 + 20
+		p[tcp+12] = 8 << 4
+		binary.BigEndian.PutUint16(p[16:], binary.BigEndian.Uint16(p[16:])+12)
+		return slices.Insert(p, tcp+20, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2)
+	})
+}
+
 // withExtension puts an extension header of eight bytes into an IPv6 frame.
 func withExtension(frame []byte, kind layers.IPProtocol, rest ...byte) []byte {
 	return mutated(frame, func(p []byte) []byte {

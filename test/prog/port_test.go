@@ -376,12 +376,14 @@ func (w *world) superFrameRows() []row {
 	}
 	return []row{
 		super(w.byDevice("super-frame of IPv4 TCP that fits", "host-b", TCP(one4, b4, 3000)), mtu-20-20),
+		super(w.byDevice("super-frame of IPv4 TCP with options that fits", "host-b", withTCPOptions(TCP(one4, b4, 3000))), mtu-20-32),
 		super(w.byDevice("super-frame of IPv4 UDP that fits", "host-b", UDP(one4, b4, 3000)), mtu-20-8),
 		super(w.byDevice("super-frame of IPv6 TCP that fits", "host-b", TCP(one6, b6, 3000)), mtu-40-20),
 		super(w.byDevice("super-frame of IPv6 UDP behind hop-by-hop options that fits", "host-b", withHopByHop(UDP(one6, b6, 3000))), mtu-40-8-8),
 		super(w.byDevice("super-frame of a kind that we do not know", "host-b", Ethernet(one4, b4, 0x88b5, make([]byte, 3000))), mtu),
 		super(w.byDevice("super-frame of fragments", "host-b", UDP(one4, b4, 3000)), 0xffff),
 		super(w.answered("super-frame of IPv4 TCP, one byte too big", TCP(one4, b4, 3000)), mtu-20-20+1),
+		super(w.answered("super-frame of IPv4 TCP with options, one byte too big", withTCPOptions(TCP(one4, b4, 3000))), mtu-20-32+1),
 		super(w.answered("super-frame of IPv4 UDP, one byte too big", UDP(one4, b4, 3000)), mtu-20-8+1),
 		super(w.answered("super-frame of IPv6 TCP, one byte too big", TCP(one6, b6, 3000)), mtu-40-20+1),
 		super(w.answered("super-frame of IPv6 UDP behind hop-by-hop options, one byte too big", withHopByHop(UDP(one6, b6, 3000))), mtu-40-8-8+1),
