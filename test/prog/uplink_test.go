@@ -163,6 +163,7 @@ func (w *world) undeliverableRows() []row {
 	gone := refused("the segment has been taken away", bpf.DropSegmentUnknown, macB, macTwo)
 	gone.prepare = emptySegment("shop/lan")
 	return append(rows, wide, gone,
+		refused("to a port whose device is missing", bpf.DropPortGone, macB, macMissing),
 		w.lostAtPort("the FDB names a port of another segment", macNobody, putFDB("shop/lan", macNobody, bpf.FDBEntry{Kind: bpf.KindPort, Id: w.Ifindex(Port(5))})),
 		w.lostAtPort("the FDB names the uplink", macNobody, putFDB("shop/lan", macNobody, bpf.FDBEntry{Kind: bpf.KindPort, Id: w.Ifindex(Uplink)})))
 }
