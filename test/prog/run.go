@@ -88,7 +88,7 @@ const room = 512
 
 // run runs a program; the thread is in the namespace.
 func (d *Datapath) run(program string, p Packet) (Result, error) {
-	loaded := d.programs.Programs[program]
+	loaded := d.Program(program)
 	if loaded == nil {
 		return Result{}, fmt.Errorf("no program %q", program)
 	}
