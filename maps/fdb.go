@@ -66,6 +66,11 @@ func fdbHash(word uint64) uint64 {
 	return word ^ word>>33
 }
 
+// FDBSlot reads the two words of a slot of oc_fdb.
+func FDBSlot(word, where uint64) (bpf.FDBKey, bpf.FDBEntry) {
+	return fdbKeyOf(word), fdbEntryOf(where)
+}
+
 func fdbWhere(entry bpf.FDBEntry) uint64 {
 	return uint64(entry.Kind)<<32 | uint64(entry.Id)
 }
@@ -212,4 +217,15 @@ func (t fdbTable) fits(want map[bpf.FDBKey]bpf.FDBEntry) error {
 // FDBEntries reads the configured MACs.
 func (s *Set) FDBEntries() (map[bpf.FDBKey]bpf.FDBEntry, error) {
 	return s.fdb().all()
+}
+
+// PutFDB adds or replaces configured MACs by the side of Apply, which puts
+// right again what a state does not say.
+func (s *Set) PutFDB(entries map[bpf.FDBKey]bpf.FDBEntry) error {
+	return s.fdb().put(entries)
+}
+
+// RemoveFDB removes configured MACs by the side of Apply.
+func (s *Set) RemoveFDB(keys ...bpf.FDBKey) error {
+	return s.fdb().remove(keys)
 }

@@ -223,7 +223,7 @@ func TestForms(t *testing.T) {
 func TestRaw(t *testing.T) {
 	flags, set := pinned(t)
 	list := rows(t, "fdb", append(flags, "--raw")...)
-	if diff := cmp.Diff([][]any{{"oc_fdb", "Hash", 3.0, 16.0}, {"oc_fdb_learned", "LRUHash", 1.0, 16.0}}, pick(list, "map", "type", "entries", "max_entries")); diff != "" {
+	if diff := cmp.Diff([][]any{{"oc_fdb", "Array", 3.0, 32.0}, {"oc_fdb_spill", "Hash", 0.0, 4096.0}, {"oc_fdb_learned", "LRUHash", 1.0, 16.0}}, pick(list, "map", "type", "entries", "max_entries")); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
 	}
 	entry := map[string]any{"key": map[string]any{"segment": 1.0, "mac": "02:00:00:00:00:01"}, "value": map[string]any{"id": 7.0, "kind": 1.0}}

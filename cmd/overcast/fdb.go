@@ -121,5 +121,5 @@ func fdbCommand(o *options) *cobra.Command {
 			return strconv.FormatFloat(r.Age, 'f', 0, 64) + "s"
 		}},
 	}
-	return list(o, "fdb", "Show where each MAC is", []string{"oc_fdb", "oc_fdb_learned"}, columns, readFDB)
+	return list(o, "fdb", "Show where each MAC is", []string{"oc_fdb", "oc_fdb_spill", "oc_fdb_learned"}, columns, readFDB)
 }

@@ -37,7 +37,7 @@ var rawReaders = map[string]func(*ebpf.Map) ([]rawEntry, error){
 	"oc_segments":    rawRead[uint32, bpf.Segment],
 	"oc_vteps":       rawRead[bpf.VTEPKey, bpf.VTEP],
 	"oc_remotes":     rawRead[uint32, bpf.Remote],
-	"oc_fdb":         rawRead[uint32, bpf.FDBBucket],
+	"oc_fdb":         rawReadFDB,
 	"oc_fdb_spill":   rawRead[bpf.FDBKey, bpf.FDBEntry],
 	"oc_fdb_learned": rawRead[bpf.FDBKey, bpf.LearnedEntry],
 	"oc_floods":      rawRead[bpf.FloodKey, bpf.Flood],
@@ -61,6 +61,21 @@ func rawRead[K any, V comparable](m *ebpf.Map) ([]rawEntry, error) {
 		}
 	}
 	return entries, it.Err()
+}
+
+// rawReadFDB reads the MACs out of the buckets of oc_fdb.
+func rawReadFDB(m *ebpf.Map) ([]rawEntry, error) {
+	entries := []rawEntry{} // [] and not null
+	buckets, err := rawRead[uint32, bpf.FDBBucket](m)
+	for _, bucket := range buckets {
+		for _, slot := range bucket.Value.(bpf.FDBBucket).Slot {
+			if slot.Key != 0 {
+				key, entry := maps.FDBSlot(slot.Key, slot.Where)
+				entries = append(entries, rawEntry{key, entry})
+			}
+		}
+	}
+	return entries, err
 }
 
 func rawReadPerCPU[K any, V comparable](m *ebpf.Map) ([]rawEntry, error) {
@@ -99,7 +114,11 @@ func showRaw(out io.Writer, o *options, set *maps.Set, names []string) error {
 			return fmt.Errorf("map %s: %w", n.Name, err)
 		}
 		memory, _ := info.Memlock()
-		rows = append(rows, rawMap{n.Name, (*n.Map).Type().String(), len(entries), (*n.Map).MaxEntries(), memory, entries})
+		most := (*n.Map).MaxEntries()
+		if n.Name == "oc_fdb" {
+			most *= bpf.FDBSlots
+		}
+		rows = append(rows, rawMap{n.Name, (*n.Map).Type().String(), len(entries), most, memory, entries})
 	}
 	columns := []column[rawMap]{
 		{"MAP", false, func(r rawMap) string { return r.Map }},

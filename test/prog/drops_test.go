@@ -14,6 +14,7 @@ import (
 var unprovoked = map[bpf.Drop]string{
 	bpf.DropFrameRunt:     "a test run takes no packet that is shorter than an Ethernet header, and no device gives one to a program; the check is for the verifier's eyes",
 	bpf.DropTunnelAddress: "a test run's skb has no tunnel key; TestUplinkTrafficPassesUntouched in test/e2e",
+	bpf.DropEncapFailed:   "what the kernel refuses to lengthen goes by the tunnel device; there is no frame left that it refuses to send; no test provokes it",
 	bpf.DropStripFailed:   "every packet that the kernel would refuse to strip is left to the tunnel device before (strip_flags, and the truncations here); no test provokes it",
 }
 

@@ -256,12 +256,12 @@ func cutFrames(from, to net.HardwareAddr) []cutFrame {
 func putFDB(segment string, mac net.HardwareAddr, entry bpf.FDBEntry) func(*world) func() {
 	return func(w *world) func() {
 		key := bpf.FDBKey{Segment: w.segment(segment), Mac: [6]byte(mac)}
-		must(w.Maps.FDB.Put(key, entry))
+		must(w.Maps.PutFDB(map[bpf.FDBKey]bpf.FDBEntry{key: entry}))
 		return func() {
 			if was, ok := w.Contents.FDB[key]; ok {
-				must(w.Maps.FDB.Put(key, was))
+				must(w.Maps.PutFDB(map[bpf.FDBKey]bpf.FDBEntry{key: was}))
 			} else {
-				must(w.Maps.FDB.Delete(key))
+				must(w.Maps.RemoveFDB(key))
 			}
 		}
 	}

@@ -60,7 +60,7 @@ func (d *Datapath) Run(program string, p Packet) (Result, error) {
 // already. Between the runs there is little but the system call, so that what
 // the program looks up stays in the caches as it would under traffic.
 func (d *Datapath) Time(program string, runs int, next func(i int) Packet) ([]time.Duration, error) {
-	loaded := d.programs.Programs[program]
+	loaded := d.Program(program)
 	if loaded == nil {
 		return nil, fmt.Errorf("no program %q", program)
 	}
