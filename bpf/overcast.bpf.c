@@ -27,7 +27,7 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
 	struct oc_segment *segment;
 	struct oc_fdb_entry where;
-	struct ethhdr eth, *at;
+	struct ethhdr eth __attribute__((aligned(8))), *at;
 	enum oc_drop drop;
 
 	if (!port)
@@ -35,7 +35,7 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	*segment_id = port->segment;
 	at = parse_eth(&c);
 	if (at) {
-		eth = *at;
+		eth_copy(&eth, at);
 		fdb_prefetch(port->segment, eth.h_dest);
 	}
 	stats_in(port->id, skb_packets(skb), skb->len);
@@ -84,12 +84,12 @@ int oc_uplink_xdp(struct xdp_md *ctx)
 static __always_inline int deliver_bare(struct __sk_buff *skb, struct delivery *d)
 {
 	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
-	struct ethhdr eth, *at = parse_eth(&c);
+	struct ethhdr eth __attribute__((aligned(8))), *at = parse_eth(&c);
 	enum oc_drop drop;
 
 	if (!at)
 		return DROP_FRAME_RUNT;
-	eth = *at;
+	eth_copy(&eth, at);
 	drop = deliver_resolve(&eth, d);
 	return drop ? (int)drop : deliver_send(skb, d, true);
 }
