@@ -63,10 +63,21 @@ generate-deps:
 .PHONY: generate-check
 generate-check: generate-deps ## check that the committed generated files are what generation makes
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
-	cp -r go.mod go.sum bpf docs test "$$dir"/; \
-	(cd "$$dir" && PATH=/usr/lib/llvm-14/bin:$$PATH $(GO) generate ./bpf ./test/lab); \
-	for f in bpf/overcast_bpfel.go bpf/overcast_bpfel.o bpf/drops.go docs/drops.md test/lab/cloud_bpfel.go test/lab/cloud_bpfel.o; do \
+	cp -r go.mod go.sum bpf cmd docs loader maps policy test "$$dir"/; \
+	(cd "$$dir" && PATH=/usr/lib/llvm-14/bin:$$PATH $(GO) generate ./...); \
+	for f in bpf/overcast_bpfel.go bpf/overcast_bpfel.o bpf/drops.go docs/drops.md test/lab/cloud_bpfel.go test/lab/cloud_bpfel.o \
+		cmd/overcast-bench/contender_bpfel.go cmd/overcast-bench/contender_bpfel.o; do \
 		cmp "$$f" "$$dir/$$f" || { echo "$$f is not what generation makes: run make generate"; exit 1; }; done
+
+.PHONY: bench
+bench: build ## measure the fast path against the kernel's VXLAN and no overlay, quickly
+	@bin/overcast-bench path --quick
+
+.PHONY: bench-full
+bench-full: build ## all of the benchmark, into build/bench: JSON, and pages with plots; two hours
+	@mkdir -p build/bench
+	@for b in program fanout scale; do bin/overcast-bench $$b --json build/bench/$$b.json --html build/bench/$$b.html --svg build/bench/$$b.svg; done
+	@bin/overcast-bench path --resume --json build/bench/path.json --html build/bench/path.html --svg build/bench/path.svg
 
 .PHONY: fuzz
 fuzz: ## fuzz the environment documents for a minute
