@@ -119,7 +119,7 @@ func TestProblems(t *testing.T) {
 		"not a mapping": {[]string{"- a\n"}, []string{`a.yaml:1:1: a list; want a mapping with tunnel, hosts, environments`}},
 		"key twice":     {[]string{"hosts: []\nhosts: []\n"}, []string{`a.yaml:2:1: hosts: key given twice, first at line 1; want it once`}},
 		"not a list":    {[]string{"hosts: 3\n"}, []string{`a.yaml:1:8: hosts: "3"; want a list`}},
-		"syntax":        {[]string{"hosts:\n  - {name: [\n"}, []string{`a.yaml:2:1: not YAML: did not find expected node content; want a YAML document`}},
+		"syntax":        {[]string{"hosts:\n  - {name: [\n"}, []string{`a.yaml:2:12: not YAML: what begins here goes wrong at line 3: did not find expected node content; want a YAML document`}},
 		"not UTF-8":     {[]string{"hosts: []\n# \xff\n"}, []string{`a.yaml:2:3: not UTF-8 text; want a YAML document in UTF-8`}},
 		"two documents": {[]string{"hosts: []\n---\nhosts: []\n"}, []string{`a.yaml:2:1: a second YAML document; want one document per file`}},
 		"anchor":        {[]string{"hosts: &h []\n"}, []string{`a.yaml:1:8: anchors and aliases are not read; want every value written out`}},

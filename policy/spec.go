@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +38,7 @@ func (r *reader) problem(v value, want, format string, args ...any) {
 func (r *reader) open(doc Document) (value, bool) {
 	at := Position{doc.Name, 1, 1}
 	if !utf8.Valid(doc.Data) {
-		at.Line, at.Column = invalidUTF8(doc.Data)
+		at.Line, at.Column = placeOf(doc.Data, invalidUTF8(doc.Data))
 		r.problems = append(r.problems, Problem{at, "", "not UTF-8 text", "a YAML document in UTF-8"})
 		return value{}, false
 	}
@@ -47,7 +46,7 @@ func (r *reader) open(doc Document) (value, bool) {
 	var root yaml.Node
 	if err := decoder.Decode(&root); err != nil {
 		if !errors.Is(err, io.EOF) {
-			r.problems = append(r.problems, syntaxProblem(at, err))
+			r.problems = append(r.problems, SyntaxProblem(doc, decoder, err))
 		}
 		return value{}, false
 	}
@@ -58,7 +57,7 @@ func (r *reader) open(doc Document) (value, bool) {
 	if err := decoder.Decode(&more); err == nil {
 		r.problem(value{&more, doc.Name, ""}, "one document per file", "a second YAML document")
 	} else if !errors.Is(err, io.EOF) {
-		r.problems = append(r.problems, syntaxProblem(at, err))
+		r.problems = append(r.problems, SyntaxProblem(doc, decoder, err))
 	}
 	v := value{root.Content[0], doc.Name, ""}
 	if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!null" {
@@ -82,34 +81,15 @@ func (r *reader) plain(v value) bool {
 	return ok
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+): `)
-
-// syntaxProblem takes the line out of the library's message.
-func syntaxProblem(at Position, err error) Problem {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	if m := yamlLine.FindStringSubmatchIndex(message); m != nil {
-		if line, err := strconv.Atoi(message[m[2]:m[3]]); err == nil {
-			at.Line = max(line, 1)
+// invalidUTF8 is the offset of the first byte that is no text.
+func invalidUTF8(data []byte) int {
+	for offset := 0; ; {
+		r, size := utf8.DecodeRune(data[offset:])
+		if r == utf8.RuneError && size <= 1 {
+			return offset
 		}
-		message = message[:m[0]] + message[m[1]:]
+		offset += size
 	}
-	return Problem{at, "", "not YAML: " + message, "a YAML document"}
-}
-
-func invalidUTF8(data []byte) (line, column int) {
-	line, column = 1, 1
-	for len(data) > 0 {
-		r, size := utf8.DecodeRune(data)
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		if r == '\n' {
-			line, column = line+1, 0
-		}
-		column++
-		data = data[size:]
-	}
-	return line, column
 }
 
 // fields reads a mapping strictly. It returns the values by key.
