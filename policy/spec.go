@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,10 @@ func (r *reader) problem(v value, want, format string, args ...any) {
 
 // open parses a document's text. An empty document is fine and gives false.
 func (r *reader) open(doc Document) (value, bool) {
+	if doc.Err != nil {
+		r.problems = append(r.problems, Problem{Position{File: doc.Name}, "", unreadable(doc.Err), "a file that can be read"})
+		return value{}, false
+	}
 	at := Position{doc.Name, 1, 1}
 	if !utf8.Valid(doc.Data) {
 		at.Line, at.Column = placeOf(doc.Data, invalidUTF8(doc.Data))
@@ -64,6 +69,15 @@ func (r *reader) open(doc Document) (value, bool) {
 		return value{}, false
 	}
 	return v, r.plain(v)
+}
+
+// unreadable is the cause alone: the place names the file.
+func unreadable(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return "cannot be read: " + err.Error()
 }
 
 // plain refuses anchors, aliases and merge keys anywhere below a value: a
@@ -101,9 +115,9 @@ func (r *reader) fields(v value, known ...string) map[string]value {
 	}
 	for i := 0; i+1 < len(v.node.Content); i += 2 {
 		name := v.node.Content[i]
-		path := name.Value
+		path := KeyName(name.Value)
 		if v.key != "" {
-			path = v.key + "." + name.Value
+			path = v.key + "." + path
 		}
 		key := value{name, v.file, path}
 		if !slices.Contains(known, name.Value) {
@@ -119,10 +133,19 @@ func (r *reader) fields(v value, known ...string) map[string]value {
 	return fields
 }
 
+// KeyName is a key as a path of keys shows it. One that could do something to
+// a terminal, or that could not be told from its surroundings, is quoted.
+func KeyName(name string) string {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) || r == ' ' }) {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
 // Hint proposes the known key that a wrong one is a letter or two away from.
 func Hint(name string, known []string) string {
 	for _, k := range known {
-		if distance(name, k) <= 2 {
+		if distance(name, k) <= 2 || strings.EqualFold(name, k) {
 			return fmt.Sprintf(" (did you mean %s?)", k)
 		}
 	}
