@@ -56,13 +56,13 @@ with its file, line and column and with what would be right.`,
 				}
 				rows = append(rows, problemRow{p.File, p.Line, p.Column, p.Key, p.Message, p.Want, p.String()})
 			}
-			if o.output == "json" || o.output == "yaml" {
+			if !o.tabular() {
 				if err := show(cmd.OutOrStdout(), o, "check", nil, rows); err != nil {
 					return err
 				}
 			}
 			switch {
-			case o.output == "json" || o.output == "yaml":
+			case !o.tabular():
 			case len(rows) == 0 && unread == nil:
 				fmt.Fprintf(cmd.OutOrStdout(), "fine: %s, %s, %s\n", count(len(set.documents), "document"), count(len(model.Hosts), "host"), count(len(model.Environments), "environment"))
 			default:

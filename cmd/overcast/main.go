@@ -66,6 +66,7 @@ type options struct {
 	watch   bool
 	raw     bool
 	filter  filter
+	shown   func() // if set, called after each time that --watch has shown
 }
 
 var outputs = []string{"table", "wide", "json", "yaml"}
