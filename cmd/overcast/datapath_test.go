@@ -502,6 +502,49 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// status --wait waits for what whoever starts an agent waits for, and says what
+// did not come.
+func TestWait(t *testing.T) {
+	flags, _ := pinned(t)
+	call := func(patience string) result {
+		return overcast(t, append([]string{"status", "--wait", patience}, flags...)...)
+	}
+	expect := func(want string) {
+		t.Helper()
+		if got := call("10ms"); got.code != 1 || got.out != "" || got.errs != "overcast: not ready after 10ms: "+want+"\n" {
+			t.Errorf("got %+v, want %s", got, want)
+		}
+	}
+	expect("overcastd is not running")
+	lock, err := loader.AcquireLock(flags[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	expect("the configuration is refused: a.yaml:1:1: a mistake")
+	report, err := loader.ReadReport(flags[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	report.Config.Error = ""
+	if err := loader.WriteReport(flags[3], report); err != nil {
+		t.Fatal(err)
+	}
+	expect("overcastd has applied nothing yet")
+	done := make(chan result)
+	go func() { done <- call("1m") }()
+	report.Config.Applied = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	if err := loader.WriteReport(flags[3], report); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-done; got.code != 0 || got.errs != "" || !strings.Contains(got.out, "applied       2026-01-02T03:04:05Z") {
+		t.Errorf("got %+v", got)
+	}
+	if got := overcast(t, append([]string{"status", "--wait", "10ms"}, nowhere(t)...)...); got.code != 1 || !strings.Contains(got.errs, "not ready after 10ms: no datapath is loaded") {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // The shell is offered what there is, and no files.
 func TestCompleteFilters(t *testing.T) {
 	flags, _ := pinned(t)

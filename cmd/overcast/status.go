@@ -134,6 +134,22 @@ func statusCommand(o *options) *cobra.Command {
 		}
 		return b.String()
 	}}}
-	return list(o, verb[statusRow]{name: "status", short: "Show the host's modes, why they were chosen, and the last error",
+	cmd := list(o, verb[statusRow]{name: "status", short: "Show the host's modes, why they were chosen, and the last error",
 		rawMaps: []string{"oc_vnis", "oc_pacers"}, columns: columns, read: readStatus, whole: true})
+	var wait time.Duration
+	cmd.Flags().DurationVar(&wait, "wait", 0, "first wait until overcastd has applied its documents, at most so long, like 10s")
+	must(cmd.RegisterFlagCompletionFunc("wait", cobra.NoFileCompletions))
+	show := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("wait") {
+			if wait <= 0 {
+				return fmt.Errorf("--wait %s: want a time like 10s: %w", wait, errUsage)
+			}
+			if err := o.await(cmd.Context(), wait); err != nil {
+				return err
+			}
+		}
+		return show(cmd, args)
+	}
+	return cmd
 }
