@@ -294,7 +294,7 @@ func TestRawTable(t *testing.T) {
 		"  7 = {id: 2, segment: 1, flags: 1, mac: 02:00:00:00:00:01}\n",
 		"  {vni: 4500, addr: 192.0.2.2} = {segment: 1, remote: 1}\n",
 		"  4500 = {segment: 1, flags: 0}\n",
-		"next_hop: 192.0.2.254}",
+		"next_hop: 192.0.2.254}, {ifindex: 0,",
 	} {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("%q is not in\n%s", want, all.String())
@@ -392,7 +392,7 @@ func TestWithoutReport(t *testing.T) {
 			want       [][]any
 		}{
 			{"fdb", "segment kind where", [][]any{{"?/1", "port", "ifindex 7"}, {"?/1", "port", "a port without a device"}, {"?/1", "port", "ifindex 7"}, {"?/1", "remote", "slot 1"}}},
-			{"ports", "port interface ifindex state mtu drops in_packets", [][]any{{"?/1/7", "ifindex 7", 7.0, "up", 1450.0, 5.0, 1.0}}},
+			{"ports", "port interface ifindex state mac mtu drops in_packets", [][]any{{"?/1/7", "ifindex 7", 7.0, "up", "02:00:00:00:00:01", 1450.0, 5.0, 1.0}}},
 			{"segments", "segment vni mtu learning ports remotes", [][]any{{"?/1", 4500.0, 1450.0, true, 1.0, 1.0}, {"?/2", 4501.0, 1450.0, false, 0.0, 1.0}}},
 			{"remotes", "host vtep route uplink next_hop", [][]any{{"slot 1", "192.0.2.2", "resolved", "ifindex 2", "192.0.2.254"}, {"slot 2", "192.0.2.3", "none", "", ""}}},
 			{"drops", "reason interface port segment", [][]any{{"DROP_PORT_SPOOF", "ifindex 7", "", "?/1"}, {"DROP_VNI_UNKNOWN", "ifindex 2", "", ""}}},
@@ -502,6 +502,13 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+func TestPinPathWithDot(t *testing.T) {
+	path := newBPFFolder(t) + "/a.b"
+	if got := overcast(t, "ports", "--pin-path", path); got.code != 1 || !strings.HasSuffix(got.errs, "operation not permitted: a BPF file system allows no dot in a path: set --pin-path\n") {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // status --wait waits for what whoever starts an agent waits for, and says what
 // did not come.
 func TestWait(t *testing.T) {
@@ -562,6 +569,14 @@ func TestCompleteFilters(t *testing.T) {
 		if got := overcast(t, args...); got.code != 0 || !strings.HasPrefix(got.out, want+":4\n") {
 			t.Errorf("%q: got %+v, want %q", call, got, want)
 		}
+	}
+	for _, verb := range []string{"unload", "version"} {
+		if got := overcast(t, "__complete", verb, ""); !strings.HasPrefix(got.out, ":4\n") {
+			t.Errorf("%s: got %+v, want nothing", verb, got)
+		}
+	}
+	if got := overcast(t, "__complete", "ports", "--run-dir", ""); !strings.HasPrefix(got.out, ":16\n") {
+		t.Errorf("--run-dir: got %+v, want folders", got)
 	}
 }
 

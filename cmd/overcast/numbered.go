@@ -11,8 +11,10 @@ import (
 	"slices"
 	"strconv"
 
+	"overcast/bpf"
 	"overcast/loader"
 	"overcast/maps"
+	"overcast/policy"
 )
 
 // readReport reads the agent's report, or says why there is none to go by.
@@ -42,8 +44,15 @@ func numbered(set *maps.Set) (*loader.Report, error) {
 		r.Segments = append(r.Segments, loader.SegmentReport{Slot: slot, Environment: "?", Segment: number(slot), VNI: s.Vni, MTU: int(s.Mtu)})
 	}
 	for ifindex, p := range snapshot.Ports {
-		r.Ports = append(r.Ports, loader.PortReport{Slot: p.Id, Environment: "?", Segment: number(p.Segment), Port: number(ifindex),
-			Interface: device(ifindex), Ifindex: ifindex, MTU: int(snapshot.Segments[p.Segment].Mtu)})
+		row := loader.PortReport{Slot: p.Id, Environment: "?", Segment: number(p.Segment), Port: number(ifindex),
+			Interface: device(ifindex), Ifindex: ifindex, MTU: int(snapshot.Segments[p.Segment].Mtu)}
+		if p.Flags&bpf.PortMAC != 0 {
+			row.MAC = policy.MAC(p.Mac).String()
+		}
+		if p.Flags&bpf.PortAny != 0 {
+			row.ExtraMACs = []string{"any"}
+		}
+		r.Ports = append(r.Ports, row)
 	}
 	for slot, remote := range snapshot.Remotes {
 		row := loader.RemoteReport{Slot: slot, Host: "slot " + number(slot), VTEP: remote.Vtep.NetAddr()}

@@ -49,3 +49,15 @@ func (o object) String() string {
 	}
 	return "{" + strings.Join(texts, ", ") + "}"
 }
+
+// array is a JSON array that tables show with commas too.
+type array []any
+
+// String shows the items on one line.
+func (a array) String() string {
+	texts := make([]string, len(a))
+	for i, item := range a {
+		texts[i] = fmt.Sprint(item)
+	}
+	return "[" + strings.Join(texts, ", ") + "]"
+}

@@ -51,7 +51,7 @@ func rawJSON(v reflect.Value) any {
 		}
 		return fields
 	case reflect.Array, reflect.Slice:
-		items := make([]any, v.Len())
+		items := make(array, v.Len())
 		for i := range items {
 			items[i] = rawJSON(v.Index(i))
 		}

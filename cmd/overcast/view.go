@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"overcast/loader"
 	"overcast/maps"
@@ -28,6 +29,10 @@ func (o *options) open() (*view, error) {
 	set, err := maps.Open(o.pinPath)
 	if errors.Is(err, maps.ErrNotLoaded) {
 		return nil, fmt.Errorf("no datapath is loaded at %s: start overcastd, or set --pin-path", o.pinPath)
+	}
+	// A BPF file system keeps such names for itself.
+	if errors.Is(err, unix.EPERM) && strings.Contains(o.pinPath, ".") {
+		return nil, fmt.Errorf("%w: a BPF file system allows no dot in a path: set --pin-path", err)
 	}
 	if err != nil {
 		return nil, err
