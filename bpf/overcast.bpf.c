@@ -33,14 +33,17 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	if (!port)
 		return DROP_PORT_UNKNOWN;
 	*segment_id = port->segment;
+	at = parse_eth(&c);
+	if (at) {
+		eth = *at;
+		fdb_prefetch(port->segment, eth.h_dest);
+	}
 	stats_in(port->id, skb_packets(skb), skb->len);
 	segment = segment_get(port->segment);
 	if (!segment)
 		return DROP_SEGMENT_UNKNOWN;
-	at = parse_eth(&c);
 	if (!at)
 		return DROP_FRAME_RUNT;
-	eth = *at;
 	if (parse_is_cut(c, eth.h_proto, skb->len - sizeof(eth)))
 		return DROP_FRAME_CUT;
 	drop = policy_source(skb, port, segment, eth.h_source);

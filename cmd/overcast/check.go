@@ -17,7 +17,7 @@ import (
 // problemRow is one mistake in a document.
 type problemRow struct {
 	File    string `json:"file"`
-	Line    int    `json:"line"`
+	Line    int    `json:"line"` // 0, as the column: the file as a whole
 	Column  int    `json:"column"`
 	Key     string `json:"key"`
 	Message string `json:"message"`

@@ -253,7 +253,7 @@ func TestForms(t *testing.T) {
 func TestRaw(t *testing.T) {
 	flags, set := pinned(t)
 	list := rows(t, "fdb", append(flags, "--raw")...)
-	if diff := cmp.Diff([][]any{{"oc_fdb", "Hash", 3.0, 16.0}, {"oc_fdb_learned", "LRUHash", 1.0, 16.0}}, pick(list, "map", "type", "entries", "max_entries")); diff != "" {
+	if diff := cmp.Diff([][]any{{"oc_fdb", "Array", 3.0, 32.0}, {"oc_fdb_spill", "Hash", 0.0, 4096.0}, {"oc_fdb_learned", "LRUHash", 1.0, 16.0}}, pick(list, "map", "type", "entries", "max_entries")); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
 	}
 	entry := map[string]any{"key": map[string]any{"segment": 1.0, "mac": "02:00:00:00:00:01"}, "value": map[string]any{"id": 7.0, "kind": 1.0}}
@@ -307,7 +307,7 @@ func TestRawTable(t *testing.T) {
 func TestRawFilter(t *testing.T) {
 	flags, set := pinned(t)
 	verbs := map[string][]string{"ports": {"oc_ports", "oc_stats"}, "segments": {"oc_segments", "oc_vnis", "oc_floods", "oc_stats"},
-		"remotes": {"oc_remotes", "oc_vteps", "oc_stats"}, "fdb": {"oc_fdb", "oc_fdb_learned"}, "drops": {"oc_drops"}}
+		"remotes": {"oc_remotes", "oc_vteps", "oc_stats"}, "fdb": {"oc_fdb", "oc_fdb_spill", "oc_fdb_learned"}, "drops": {"oc_drops"}}
 	cpus := make([]bpf.Counters, ebpf.MustPossibleCPU())
 	cpus[0].InPackets = 1
 	for _, slot := range []uint32{bpf.StatsSegments + 1, bpf.StatsSegments + 2, bpf.StatsRemotes + 1, bpf.StatsRemotes + 2} {
@@ -330,11 +330,11 @@ func TestRawFilter(t *testing.T) {
 		return counts
 	}
 	for filter, want := range map[string]map[string]int{
-		"":                  {"oc_ports": 1, "oc_vnis": 2, "oc_segments": 2, "oc_vteps": 4, "oc_remotes": 2, "oc_fdb": 3, "oc_fdb_learned": 1, "oc_floods": 3, "oc_stats": 5, "oc_drops": 2},
-		"--port web":        {"oc_ports": 1, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 1, "oc_fdb_learned": 1, "oc_floods": 2, "oc_stats": 3, "oc_drops": 1},
-		"--port late":       {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_learned": 0, "oc_floods": 2, "oc_stats": 2, "oc_drops": 0},
-		"--environment lab": {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_learned": 0, "oc_floods": 1, "oc_stats": 2, "oc_drops": 0},
-		"--segment nope":    {"oc_ports": 0, "oc_vnis": 0, "oc_segments": 0, "oc_vteps": 0, "oc_remotes": 0, "oc_fdb": 0, "oc_fdb_learned": 0, "oc_floods": 0, "oc_stats": 0, "oc_drops": 0},
+		"":                  {"oc_ports": 1, "oc_vnis": 2, "oc_segments": 2, "oc_vteps": 4, "oc_remotes": 2, "oc_fdb": 3, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 3, "oc_stats": 5, "oc_drops": 2},
+		"--port web":        {"oc_ports": 1, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 1, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 2, "oc_stats": 3, "oc_drops": 1},
+		"--port late":       {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 2, "oc_stats": 2, "oc_drops": 0},
+		"--environment lab": {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 1, "oc_stats": 2, "oc_drops": 0},
+		"--segment nope":    {"oc_ports": 0, "oc_vnis": 0, "oc_segments": 0, "oc_vteps": 0, "oc_remotes": 0, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 0, "oc_stats": 0, "oc_drops": 0},
 	} {
 		if diff := cmp.Diff(want, entries(filter)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", filter, diff)

@@ -122,5 +122,5 @@ func fdbCommand(o *options) *cobra.Command {
 			return strconv.FormatFloat(r.Age, 'f', 0, 64) + "s"
 		}},
 	}
-	return list(o, verb[fdbRow]{name: "fdb", short: "Show where each MAC is", rawMaps: []string{"oc_fdb", "oc_fdb_learned"}, columns: columns, read: readFDB})
+	return list(o, verb[fdbRow]{name: "fdb", short: "Show where each MAC is", rawMaps: []string{"oc_fdb", "oc_fdb_spill", "oc_fdb_learned"}, columns: columns, read: readFDB})
 }

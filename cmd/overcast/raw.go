@@ -39,7 +39,8 @@ var rawReaders = map[string]func(*ebpf.Map, *scope) ([]rawEntry, int, error){
 	"oc_segments":    rawRead(func(s *scope, slot uint32, _ bpf.Segment) bool { return s.hasSegment(slot) }),
 	"oc_vteps":       rawRead((*scope).hasMember),
 	"oc_remotes":     rawRead(func(s *scope, slot uint32, _ bpf.Remote) bool { return s.hasRemote(slot) }),
-	"oc_fdb":         rawRead((*scope).hasMAC),
+	"oc_fdb":         rawReadFDB,
+	"oc_fdb_spill":   rawRead((*scope).hasMAC),
 	"oc_fdb_learned": rawRead(func(s *scope, k bpf.FDBKey, e bpf.LearnedEntry) bool { return s.hasMAC(k, e.Where) }),
 	"oc_floods":      rawRead(func(s *scope, k bpf.FloodKey, _ bpf.Flood) bool { return s.hasList(k.List) }),
 	"oc_stats":       rawReadPerCPU[uint32, bpf.Counters]((*scope).hasStats),
@@ -69,6 +70,27 @@ func rawRead[K any, V comparable](has func(*scope, K, V) bool) func(*ebpf.Map, *
 		}
 		return entries, all, it.Err()
 	}
+}
+
+// rawReadFDB reads the MACs out of the buckets of oc_fdb.
+func rawReadFDB(m *ebpf.Map, s *scope) ([]rawEntry, int, error) {
+	var (
+		entries = []rawEntry{} // [] and not null
+		all     int
+	)
+	buckets, _, err := rawRead(func(*scope, uint32, bpf.FDBBucket) bool { return true })(m, s)
+	for _, bucket := range buckets {
+		for _, slot := range bucket.Value.(bpf.FDBBucket).Slot {
+			if slot.Key == 0 {
+				continue
+			}
+			key, entry := maps.FDBSlot(slot.Key, slot.Where)
+			if all++; s.hasMAC(key, entry) {
+				entries = append(entries, rawEntry{key, entry})
+			}
+		}
+	}
+	return entries, all, err
 }
 
 func rawReadPerCPU[K any, V comparable](has func(*scope, K) bool) func(*ebpf.Map, *scope) ([]rawEntry, int, error) {
@@ -110,7 +132,11 @@ func showRaw(out io.Writer, o *options, verb string, set *maps.Set, names []stri
 			return fmt.Errorf("map %s: %w", n.Name, err)
 		}
 		memory, _ := info.Memlock()
-		rows = append(rows, rawMap{n.Name, (*n.Map).Type().String(), all, (*n.Map).MaxEntries(), memory, entries})
+		most := (*n.Map).MaxEntries()
+		if n.Name == "oc_fdb" {
+			most *= bpf.FDBSlots
+		}
+		rows = append(rows, rawMap{n.Name, (*n.Map).Type().String(), all, most, memory, entries})
 	}
 	columns := []column[rawMap]{
 		{"MAP", false, func(r rawMap) string { return r.Map }},

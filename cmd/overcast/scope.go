@@ -37,11 +37,14 @@ type scope struct {
 
 // scope works out what a filter leaves.
 func (v *view) scope(f filter) (*scope, error) {
+	if f == (filter{}) {
+		return &scope{all: true}, nil
+	}
 	snapshot, err := v.set.Snapshot()
 	if err != nil {
 		return nil, err
 	}
-	s := &scope{all: f == filter{}, byPort: f.port != "", segments: make(map[uint32]bool), vnis: make(map[uint32]bool),
+	s := &scope{byPort: f.port != "", segments: make(map[uint32]bool), vnis: make(map[uint32]bool),
 		ports: make(map[uint32]bool), portSlots: make(map[uint32]bool), remotes: make(map[uint32]bool), lists: make(map[uint32]bool)}
 	holds := make(map[string]bool) // segments with a wanted port
 	for _, p := range v.report.Ports {
