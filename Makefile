@@ -10,8 +10,8 @@ TESTFLAGS ?=
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Debian packages, by what needs them.
-PACKAGES_DEMO :=
-PACKAGES_TEST := iproute2 iputils-ping iputils-tracepath qemu-system-x86
+PACKAGES_SHELL := curl iputils-ping tcpdump
+PACKAGES_TEST := iproute2 iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SHELL)
 PACKAGES_GENERATE := clang-14 llvm-14 libbpf-dev linux-libc-dev
 
 # $(call install,PACKAGES): installs those that are not there.
@@ -34,7 +34,9 @@ demo: build ## two hosts, their guests, and a page fetched over IPv6 through the
 
 .PHONY: demo-shell
 demo-shell: build ## the demo's lab, left up for looking around
-	@$(GO) run ./test/demo -shell
+	@$(call install,$(PACKAGES_SHELL))
+	@# Not by go run, which calls every end by Ctrl-C a failure.
+	@$(GO) build -o build/demo ./test/demo && build/demo -shell
 
 .PHONY: test
 test: test-deps lint generate-check ## all tests: lint, regeneration, unit, PROG_RUN, end to end
