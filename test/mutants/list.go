@@ -13,6 +13,7 @@ type mutant struct {
 
 const (
 	e2e    = "./test/e2e"
+	progs  = "./test/prog"
 	mapsPk = "./maps"
 )
 
@@ -55,7 +56,7 @@ var mutants = []mutant{
 		"if (segment->flags & OC_SEGMENT_FLOOD_UNKNOWN)\n\t\t\treturn flood_from_port", "if (1)\n\t\t\treturn flood_from_port",
 		e2e, "TestMetrics"},
 	{"a configured MAC may be taken", "bpf/policy.h",
-		"owner->id == skb->ifindex ? DROP_NONE : DROP_PORT_SPOOF", "owner->id == skb->ifindex ? DROP_NONE : DROP_NONE",
+		"owner.id == skb->ifindex ? DROP_NONE : DROP_PORT_SPOOF", "owner.id == skb->ifindex ? DROP_NONE : DROP_NONE",
 		e2e, "TestSourceMACs"},
 	{"any source MAC may be sent", "bpf/policy.h",
 		"if (port->flags & OC_PORT_MAC && !(port->flags & OC_PORT_ANY))\n\t\treturn DROP_PORT_SPOOF;", "",
@@ -84,6 +85,19 @@ var mutants = []mutant{
 	{"metadata without the magic", "bpf/strip_xdp.h",
 		"meta->magic = oc_config.magic;", "meta->magic = 0;",
 		e2e, "TestReach/IPv4/xdp/veth"},
+
+	{"a missing port's frames go to all", "bpf/deliver.h",
+		"if (!where.id)\n\t\treturn DROP_PORT_GONE;", "",
+		progs, "TestUplinkIn"},
+	{"the second bucket is not looked at", "bpf/fdb.h",
+		"fdb_in_bucket(hash >> 32 & oc_config.fdb_mask, word, found))", "false)",
+		progs, "TestCrowdedFDB"},
+	{"super-frame headers are not counted", "bpf/pmtu.h",
+		"return !headers || headers + size <= room;", "return !headers || size <= room;",
+		progs, "TestPortIn"},
+	{"no limit to answers", "bpf/pmtu.h",
+		"if (next - now > PMTU_BURST_NS - PMTU_INTERVAL_NS)\n\t\treturn false;", "",
+		progs, "TestAnswersAreLimited"},
 
 	// The maps.
 	{"paths are overwritten in place", "maps/apply.go",
