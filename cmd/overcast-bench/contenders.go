@@ -58,13 +58,18 @@ func contenders(wire lab.Wire) []contender {
 	if wire == lab.NativeXDP {
 		all = append(all, contender{overcastX, true, connectOvercast(loader.DecapXDP)})
 	}
-	return append(all,
+	all = append(all,
 		contender{overcastTC, false, connectOvercast(loader.DecapTC)},
 		contender{"overcast, kernel", false, connectOvercast(loader.DecapKernel)},
 		contender{"kernel, as it comes", false, connectKernelAsItComes},
 		contender{tuned, false, connectKernelTuned},
 		contender{"kernel, metadata", false, connectMetadata},
 	)
+	// A packet socket takes its frames before XDP's kind of wire matters.
+	if ovsInstalled() && wire == lab.PlainNIC {
+		all = append(all, contender{openVSwitch, false, connectOVS})
+	}
+	return all
 }
 
 // build makes the hosts and guests of a contender and joins them.

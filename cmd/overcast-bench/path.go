@@ -151,7 +151,7 @@ func (run *pathRun) run() error {
 
 // begin returns a new report, or the one that is gone on with.
 func (run *pathRun) begin() (*report, error) {
-	fresh := newReport("path", run.options, pathNotes...)
+	fresh := newReport("path", run.options, append(slices.Clone(pathNotes), ovsNote())...)
 	if !run.resume {
 		return fresh, nil
 	}

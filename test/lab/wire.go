@@ -37,6 +37,19 @@ func ethtool(device string, cmd, data uint32) (uint32, error) {
 	return value.data, nil
 }
 
+// SingleFrames makes a guest's device hand out only single frames whose
+// checksums are complete, as a switch that is no part of the kernel needs them.
+func (g *Guest) SingleFrames() error {
+	return g.Do(func() error {
+		for _, setting := range []uint32{unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO, unix.ETHTOOL_STXCSUM} {
+			if _, err := ethtool(GuestDevice, setting, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // setWire makes a device of the underlay behave as its kind of wire does.
 func (n *Namespace) setWire(device string, wire Wire) error {
 	segmentation, merging := uint32(1), uint32(0)
