@@ -25,9 +25,9 @@ import (
 var testLimits = maps.Limits{MACs: 64, Learned: 64, Groups: 16, Remotes: 16}
 
 // startDatapath starts one in the namespace of the test.
-func startDatapath(t *testing.T, pinPath string, limits maps.Limits, slots map[string]uint32) *Datapath {
+func startDatapath(t *testing.T, pinPath string, limits maps.Limits, earlier *Report) *Datapath {
 	t.Helper()
-	d, err := Start(Options{PinPath: pinPath, RunDir: t.TempDir(), Decap: DecapAuto, Limits: limits, Log: slog.New(slog.DiscardHandler)}, slots)
+	d, err := Start(Options{PinPath: pinPath, RunDir: t.TempDir(), Decap: DecapAuto, Limits: limits, Log: slog.New(slog.DiscardHandler)}, earlier)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,9 +229,10 @@ func TestTakeOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids, slots, magic := mapIDs(t, first.Maps()), first.slots, first.magic
+	report := first.Report()
 	first.Close()
 
-	second := startDatapath(t, path, testLimits, slots)
+	second := startDatapath(t, path, testLimits, &report)
 	if diff := cmp.Diff(ids, mapIDs(t, second.Maps())); diff != "" {
 		t.Errorf("maps (-first +second):\n%s", diff)
 	}
@@ -251,7 +252,7 @@ func TestTakeOver(t *testing.T) {
 
 	larger := testLimits
 	larger.MACs *= 2
-	third := startDatapath(t, path, larger, slots)
+	third := startDatapath(t, path, larger, &report)
 	defer third.Close()
 	if err := third.Apply(testState()); err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func TestReadMachine(t *testing.T) {
 		t.Errorf("lo is %+v", lo)
 	}
 	state := &policy.State{Segments: []policy.Segment{{Ports: []policy.Port{{Name: "a", Interface: "d0"}, {Name: "b", Interface: "late"}}}}}
-	if diff := cmp.Diff(map[string]maps.PortFacts{"d0": {Ifindex: d0.ifindex}}, m.ports(state)); diff != "" {
+	if diff := cmp.Diff(map[string]maps.PortFacts{"d0": {Ifindex: d0.ifindex}}, m.ports(state, nil)); diff != "" {
 		t.Errorf("ports (-want +got):\n%s", diff)
 	}
 }
