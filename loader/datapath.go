@@ -44,6 +44,7 @@ type Datapath struct {
 	tunnel   tunnelState
 	refused  map[uint32]string // uplinks that refused XDP, and why
 	asked    map[string]time.Time
+	counted  map[string]uint32       // by port object: the ifindex that its drops are counted under
 	former   map[uint32]DeviceReport // what devices were like before us
 	failures []string                // what the machine refused the last time
 	ran      bool                    // a datapath was pinned when we started
@@ -71,6 +72,7 @@ func Start(opts Options, earlier *Report) (*Datapath, error) {
 		placed:   make(map[place]bool),
 		refused:  make(map[uint32]string),
 		asked:    make(map[string]time.Time),
+		counted:  make(map[string]uint32),
 		former:   make(map[uint32]DeviceReport),
 	}
 	if err := d.ensurePinPath(); err != nil {
@@ -96,6 +98,9 @@ func Start(opts Options, earlier *Report) (*Datapath, error) {
 	d.ran = found != pinsNone || len(places) > 0
 	if earlier != nil {
 		d.slots = earlier.Slots()
+		for _, port := range earlier.Ports {
+			d.counted[port.Object()] = port.DropsIfindex
+		}
 	}
 	if found == pinsUnfit {
 		d.slots = nil
@@ -214,7 +219,29 @@ func (d *Datapath) settle(have *maps.Snapshot, want *maps.Contents) error {
 	if err == nil || d.contents == nil { // the maps hold no others
 		d.contents, d.slots = want, want.Slots
 	}
-	return d.noteFailure(errors.Join(err, d.place()))
+	return d.noteFailure(errors.Join(err, d.moveDrops(), d.place()))
+}
+
+// moveDrops lets a port keep its drops when its device is made anew. It comes
+// before the programs: none runs on the new device yet, nor on the old one.
+func (d *Datapath) moveDrops() error {
+	kept := make(map[string]uint32)
+	var errs []error
+	d.eachPort(func(object string, _ *policy.Port) {
+		kept[object] = d.counted[object]
+	})
+	for ifindex, object := range d.contents.PortNames {
+		last := kept[object]
+		_, lives := d.machine.byIndex[last]
+		if last != 0 && last != ifindex && !lives {
+			errs = append(errs, d.set.MoveDrops(last, ifindex))
+		}
+		if _, ok := kept[object]; ok {
+			kept[object] = ifindex
+		}
+	}
+	d.counted = kept
+	return errors.Join(errs...)
 }
 
 // RefreshPaths follows a change of routes or neighbours and touches only the

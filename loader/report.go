@@ -73,18 +73,21 @@ type SegmentReport struct {
 
 // PortReport names a port, whether its device is there or not.
 type PortReport struct {
-	Slot        uint32       `json:"slot"`
-	Environment string       `json:"environment"`
-	Segment     string       `json:"segment"`
-	Port        string       `json:"port"`
-	Interface   string       `json:"interface"`
-	Ifindex     uint32       `json:"ifindex"` // 0: the device is missing
-	State       PortState    `json:"state"`
-	MTU         int          `json:"mtu"` // bytes; what the guest should have
-	DeviceMTU   int          `json:"device_mtu"`
-	MAC         string       `json:"mac,omitempty"`
-	ExtraMACs   []string     `json:"extra_macs,omitempty"` // "any" alone: all
-	IPs         []netip.Addr `json:"ips,omitempty"`
+	Slot        uint32    `json:"slot"`
+	Environment string    `json:"environment"`
+	Segment     string    `json:"segment"`
+	Port        string    `json:"port"`
+	Interface   string    `json:"interface"`
+	Ifindex     uint32    `json:"ifindex"` // 0: the device is missing
+	State       PortState `json:"state"`
+	// The ifindex that its drops are counted under: while the device is
+	// missing, that of the last one.
+	DropsIfindex uint32       `json:"drops_ifindex"`
+	MTU          int          `json:"mtu"` // bytes; what the guest should have
+	DeviceMTU    int          `json:"device_mtu"`
+	MAC          string       `json:"mac,omitempty"`
+	ExtraMACs    []string     `json:"extra_macs,omitempty"` // "any" alone: all
+	IPs          []netip.Addr `json:"ips,omitempty"`
 }
 
 // PortState is what has become of a port.
@@ -180,16 +183,17 @@ func (d *Datapath) reportSegments(r *Report) {
 		for _, port := range segment.Ports {
 			device := d.machine.byName[port.Interface]
 			p := PortReport{
-				Slot:        d.contents.Slots[segment.Object()+"/"+port.Name],
-				Environment: segment.Environment,
-				Segment:     segment.Name,
-				Port:        port.Name,
-				Interface:   port.Interface,
-				Ifindex:     device.ifindex,
-				State:       d.portState(device),
-				MTU:         mtu,
-				DeviceMTU:   device.mtu,
-				IPs:         port.IPs,
+				Slot:         d.contents.Slots[segment.Object()+"/"+port.Name],
+				Environment:  segment.Environment,
+				Segment:      segment.Name,
+				Port:         port.Name,
+				Interface:    port.Interface,
+				Ifindex:      device.ifindex,
+				State:        d.portState(device),
+				DropsIfindex: d.counted[segment.Object()+"/"+port.Name],
+				MTU:          mtu,
+				DeviceMTU:    device.mtu,
+				IPs:          port.IPs,
 			}
 			if port.HasMAC {
 				p.MAC = port.MAC.String()
@@ -272,6 +276,9 @@ func ReadReport(runDir string) (*Report, error) {
 			p.State = PortUp
 		} else if p.State == "" {
 			p.State = PortMissing
+		}
+		if p := &r.Ports[i]; p.DropsIfindex == 0 {
+			p.DropsIfindex = p.Ifindex
 		}
 	}
 	return &r, nil

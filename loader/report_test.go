@@ -32,7 +32,7 @@ func fullReport() Report {
 		Tunnel:   TunnelReport{Device: "oc0", Ifindex: 3, Error: "held"},
 		Uplinks:  []UplinkReport{{"eth0", 2, 1500, DecapTC, "a veth"}},
 		Segments: []SegmentReport{{1, "shop", "lan", 4500, 1450, 1400}},
-		Ports: []PortReport{{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Interface: "tap0", Ifindex: 5, State: PortUp, MTU: 1450, DeviceMTU: 1500,
+		Ports: []PortReport{{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Interface: "tap0", Ifindex: 5, State: PortUp, DropsIfindex: 5, MTU: 1450, DeviceMTU: 1500,
 			MAC: "02:00:00:00:00:01", ExtraMACs: []string{"any"}, IPs: []netip.Addr{addr}}},
 		Remotes:  []RemoteReport{{1, "b", addr, "az1", true, 1500, "eth0"}},
 		Config:   ConfigReport{Source: "/etc", Applied: at, Error: "a mistake", ErrorTime: at},

@@ -55,6 +55,16 @@ func TestWatch(t *testing.T) {
 	await(t, w, ChangePaths, "an address")
 	addNeighbour(t, device, "192.0.2.2", "02:00:00:00:00:02")
 	await(t, w, ChangePaths, "a neighbour")
+	// One that is renamed shows its new name only.
+	w.Follow(nil, []uint32{uint32(device.Attrs().Index)})
+	if err := netlink.LinkSetDown(device); err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, ChangeLinks, "a device that was set down")
+	if err := netlink.LinkSetName(device, "other"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, ChangeLinks, "a device that was renamed")
 	if err := netlink.LinkDel(device); err != nil {
 		t.Fatal(err)
 	}

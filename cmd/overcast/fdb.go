@@ -37,8 +37,10 @@ func (v *view) names() names {
 		n.segments[s.Slot] = [2]string{s.Environment, s.Segment}
 	}
 	for _, p := range v.report.Ports {
-		if p.Ifindex != 0 {
-			n.ports[p.Ifindex] = p.Port
+		for _, ifindex := range []uint32{p.DropsIfindex, p.Ifindex} {
+			if ifindex != 0 {
+				n.ports[ifindex] = p.Port
+			}
 		}
 	}
 	for _, r := range v.report.Remotes {

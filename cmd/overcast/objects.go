@@ -77,8 +77,8 @@ func readPorts(v *view, f filter) ([]portRow, error) {
 		}
 		row := portRow{Port: p.Object(), Interface: p.Interface, Ifindex: p.Ifindex, State: string(p.State), MAC: p.MAC,
 			ExtraMACs: orEmpty(p.ExtraMACs), IPs: orEmpty(p.IPs), MTU: p.MTU, DeviceMTU: p.DeviceMTU}
-		if p.Ifindex != 0 {
-			row.Drops = byDevice[p.Ifindex]
+		if p.DropsIfindex != 0 {
+			row.Drops = byDevice[p.DropsIfindex]
 		}
 		if row.counters, err = v.counters(p.Slot); err != nil {
 			return nil, err

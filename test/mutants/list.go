@@ -124,8 +124,8 @@ var mutants = []mutant{
 		"UDP6ZeroCSumRx: true,", "UDP6ZeroCSumRx: false,",
 		e2e, "TestReach/IPv6/kernel/veth"},
 
-	{"what is attached is remembered", "loader/hook.go",
-		"func(o occupant) bool { return o.id == id }) {", "func(o occupant) bool { return true }) {",
+	{"what is attached is remembered", "loader/place.go",
+		"holds, err := d.hooks.holds(at, d.programs[program])", "holds, err := d.placed[at], error(nil)",
 		"./loader", "TestRefreshPutsBack"},
 	{"the uplink may be a port", "loader/own.go",
 		"own[device.ifindex] = \"is this host's uplink\"", "_ = device",
