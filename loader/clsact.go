@@ -87,7 +87,7 @@ func clsactOccupants(device netlink.Link) []occupant {
 
 // clsactPlaces lists the devices of this namespace that have a filter of ours.
 func clsactPlaces() ([]place, error) {
-	links, err := netlink.LinkList()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("listing the devices: %w", err)
 	}

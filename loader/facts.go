@@ -3,6 +3,7 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -39,9 +40,23 @@ type machine struct {
 	holders map[netip.Addr][]uint32 // devices by their addresses
 }
 
+// dumpTries is how often a list is asked for that changes while it is told.
+const dumpTries = 10
+
+// dump asks for a list until nothing has changed meanwhile: half of one would
+// be taken for devices that have gone.
+func dump[T any](list func() ([]T, error)) (all []T, err error) {
+	for range dumpTries {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
 // readMachine lists the devices of this namespace.
 func readMachine() (*machine, error) {
-	links, err := netlink.LinkList()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("listing the devices: %w", err)
 	}
@@ -68,7 +83,7 @@ func readMachine() (*machine, error) {
 		copy(d.mac[:], attrs.HardwareAddr)
 		m.byName[d.name], m.byIndex[d.ifindex] = d, d
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("listing the addresses: %w", err)
 	}
@@ -186,7 +201,7 @@ type neighbourKey struct {
 const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE
 
 func readNeighbours() (map[neighbourKey]netlink.Neigh, error) {
-	list, err := netlink.NeighList(0, netlink.FAMILY_ALL)
+	list, err := dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(0, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("listing the neighbours: %w", err)
 	}

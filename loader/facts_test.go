@@ -161,3 +161,22 @@ func TestSameUplinks(t *testing.T) {
 		}
 	}
 }
+
+// A list that changed while it was told is asked for again, not for ever.
+func TestDump(t *testing.T) {
+	for name, c := range map[string]struct {
+		interrupted, calls int
+		fails              bool
+	}{"at once": {0, 1, false}, "changed twice": {2, 3, false}, "never still": {99, dumpTries, true}} {
+		calls := 0
+		got, err := dump(func() ([]int, error) {
+			if calls++; calls <= c.interrupted {
+				return nil, netlink.ErrDumpInterrupted
+			}
+			return []int{calls}, nil
+		})
+		if calls != c.calls || (err != nil) != c.fails || (!c.fails && got[0] != c.calls) {
+			t.Errorf("%s: %v, %v after %d calls", name, got, err, calls)
+		}
+	}
+}
