@@ -30,7 +30,7 @@ type Datapath struct {
 	collection *ebpf.Collection          // nil before the first Apply
 	programs   map[string]ebpf.ProgramID // of collection, by name
 	constants  bpf.Constants             // those of collection
-	placed     map[place]bool            // where the programs of collection have been put
+	placed     map[place]ebpf.ProgramID  // what has been put where; whether it is still there is asked
 	bearing    map[uint32]bool           // the ports that have theirs, by ifindex
 
 	state    *policy.State
@@ -69,7 +69,7 @@ func Start(opts Options, earlier *Report) (*Datapath, error) {
 		log:      opts.Log,
 		features: features,
 		hooks:    hooks{pinPath: opts.PinPath, tcx: features.TCX, ours: make(map[ebpf.ProgramID]bool)},
-		placed:   make(map[place]bool),
+		placed:   make(map[place]ebpf.ProgramID),
 		refused:  make(map[uint32]string),
 		asked:    make(map[string]time.Time),
 		counted:  make(map[string]uint32),

@@ -131,10 +131,17 @@ func (d *Datapath) attach(program string, ifindex uint32) error {
 	if err := d.hooks.attach(at, d.collection.Programs[program]); err != nil {
 		return err
 	}
-	if !d.placed[at] {
-		d.log.Info("attached", "program", program, "interface", d.machine.byIndex[ifindex].name, "ifindex", ifindex)
+	device := d.machine.byIndex[ifindex].name
+	if ifindex == uint32(d.tunnel.link.Attrs().Index) {
+		device = TunnelDevice // it may have been made after we looked
 	}
-	d.placed[at] = true
+	switch d.placed[at] {
+	case 0:
+		d.log.Info("attached", "program", program, "interface", device, "ifindex", ifindex)
+	case d.programs[program]:
+		d.log.Warn("a program or its pin had been taken away, and is back", "program", program, "interface", device)
+	}
+	d.placed[at] = d.programs[program]
 	return nil
 }
 

@@ -125,7 +125,7 @@ var mutants = []mutant{
 		e2e, "TestReach/IPv6/kernel/veth"},
 
 	{"what is attached is remembered", "loader/place.go",
-		"holds, err := d.hooks.holds(at, d.programs[program])", "holds, err := d.placed[at], error(nil)",
+		"holds, err := d.hooks.holds(at, d.programs[program])", "holds, err := d.placed[at] != 0, error(nil)",
 		"./loader", "TestRefreshPutsBack"},
 	{"the uplink may be a port", "loader/own.go",
 		"own[device.ifindex] = \"is this host's uplink\"", "_ = device",
