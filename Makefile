@@ -10,8 +10,8 @@ TESTFLAGS ?=
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Debian packages, by what needs them.
-PACKAGES_DEMO :=
-PACKAGES_TEST := iproute2 iputils-ping iputils-tracepath qemu-system-x86
+PACKAGES_SHELL := curl iputils-ping tcpdump
+PACKAGES_TEST := iproute2 iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SHELL)
 PACKAGES_GENERATE := clang-14 llvm-14 libbpf-dev linux-libc-dev
 
 # $(call install,PACKAGES): installs those that are not there.
@@ -34,7 +34,9 @@ demo: build ## two hosts, their guests, and a page fetched over IPv6 through the
 
 .PHONY: demo-shell
 demo-shell: build ## the demo's lab, left up for looking around
-	@$(GO) run ./test/demo -shell
+	@$(call install,$(PACKAGES_SHELL))
+	@# Not by go run, which calls every end by Ctrl-C a failure.
+	@$(GO) build -o build/demo ./test/demo && build/demo -shell
 
 .PHONY: test
 test: test-deps lint generate-check ## all tests: lint, regeneration, unit, PROG_RUN, end to end
@@ -63,10 +65,21 @@ generate-deps:
 .PHONY: generate-check
 generate-check: generate-deps ## check that the committed generated files are what generation makes
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
-	cp -r go.mod go.sum bpf docs test "$$dir"/; \
-	(cd "$$dir" && PATH=/usr/lib/llvm-14/bin:$$PATH $(GO) generate ./bpf ./test/lab); \
-	for f in bpf/overcast_bpfel.go bpf/overcast_bpfel.o bpf/drops.go docs/drops.md test/lab/cloud_bpfel.go test/lab/cloud_bpfel.o; do \
+	cp -r go.mod go.sum bpf cmd docs loader maps policy test "$$dir"/; \
+	(cd "$$dir" && PATH=/usr/lib/llvm-14/bin:$$PATH $(GO) generate ./...); \
+	for f in bpf/overcast_bpfel.go bpf/overcast_bpfel.o bpf/drops.go docs/drops.md test/lab/cloud_bpfel.go test/lab/cloud_bpfel.o \
+		cmd/overcast-bench/contender_bpfel.go cmd/overcast-bench/contender_bpfel.o; do \
 		cmp "$$f" "$$dir/$$f" || { echo "$$f is not what generation makes: run make generate"; exit 1; }; done
+
+.PHONY: bench
+bench: build ## measure the fast path against the kernel's VXLAN and no overlay, quickly
+	@bin/overcast-bench path --quick
+
+.PHONY: bench-full
+bench-full: build ## all of the benchmark, into build/bench: JSON, and pages with plots; two hours
+	@mkdir -p build/bench
+	@for b in program fanout scale; do bin/overcast-bench $$b --json build/bench/$$b.json --html build/bench/$$b.html --svg build/bench/$$b.svg; done
+	@bin/overcast-bench path --resume --json build/bench/path.json --html build/bench/path.html --svg build/bench/path.svg
 
 .PHONY: fuzz
 fuzz: ## fuzz the environment documents for a minute

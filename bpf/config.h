@@ -28,6 +28,7 @@ struct oc_constants {
 	__u8 ipv6; /* the underlay is IPv6 */
 	__u8 decap_flags; /* BPF_F_ADJ_ROOM_DECAP_L3_* is known to this kernel (6.3) */
 	enum oc_strip strip;
+	__u32 fdb_mask; /* buckets of oc_fdb, a power of two, less one */
 	__u32 xdp_uplinks[OC_MAX_XDP_UPLINKS]; /* devices that run oc_uplink_xdp; metadata is believed only there */
 };
 

@@ -31,6 +31,9 @@ static __always_inline enum oc_drop deliver_resolve(const struct ethhdr *eth, st
 		return segment->flags & OC_SEGMENT_FLOOD_UNKNOWN ? DROP_NONE : DROP_FDB_UNKNOWN;
 	if (where.kind != OC_KIND_PORT)
 		return DROP_FDB_REMOTE;
+	/* The port's device is missing, and 0 would mean every port. */
+	if (!where.id)
+		return DROP_PORT_GONE;
 	d->port = where.id;
 	return DROP_NONE;
 }

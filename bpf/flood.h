@@ -33,6 +33,7 @@ struct flood {
 	__u32 packets;
 	__u32 bytes;
 	bool by_device; /* every copy takes the tunnel device */
+	bool rest;      /* of those, only to remotes that BPF could have addressed itself */
 	bool resolved;  /* there is a remote that BPF can address itself */
 };
 
@@ -80,6 +81,8 @@ static long flood_remote_by_device(__u32 i, struct flood *f)
 	if (!remote)
 		return 0;
 	path = remote_path(remote);
+	if (f->rest && !remote_is_resolved(path))
+		return 0;
 	if (!f->by_device && remote_is_resolved(path)) {
 		f->resolved = true;
 		return 0;
@@ -193,8 +196,13 @@ static __always_inline int flood_remotes(struct flood *f)
 
 	hash = encap_hash(skb);
 	room = encap_make_room(skb, true);
-	if (room == ENCAP_REFUSED)
-		return DROP_ENCAP_FAILED;
+	if (room == ENCAP_REFUSED) {
+		/* A guest's own tunnel in a super-frame: the frame is as it was. */
+		f->by_device = true;
+		f->rest = true;
+		bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_by_device, f, 0);
+		return VERDICT_SPENT;
+	}
 	encap_build(&h, f->eth, f->bytes, f->vni, hash);
 	f->header = &h;
 	f->pending = f->nothing;

@@ -52,13 +52,25 @@ struct {
 	__type(value, struct oc_remote);
 } oc_remotes SEC(".maps");
 
-/* Configured MACs. Writer: agent. Readers: all programs but XDP. (limits) */
+/* Configured MACs. Writer: agent. Readers: all programs but XDP. (limits) An
+ * array that can be mapped begins on a page, so each bucket is a cache line. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct oc_fdb_bucket);
+} oc_fdb SEC(".maps");
+
+/* Configured MACs that found no room in their buckets: a handful at most.
+ * Writer: agent. Readers: all programs but XDP. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
 	__type(key, struct oc_fdb_key);
 	__type(value, struct oc_fdb_entry);
-} oc_fdb SEC(".maps");
+} oc_fdb_spill SEC(".maps");
 
 /* Learned MACs. Writers: the programs; the agent only removes. (limits) */
 struct {

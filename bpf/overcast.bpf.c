@@ -27,20 +27,23 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
 	struct oc_segment *segment;
 	struct oc_fdb_entry where;
-	struct ethhdr eth, *at;
+	struct ethhdr eth __attribute__((aligned(8))), *at;
 	enum oc_drop drop;
 
 	if (!port)
 		return DROP_PORT_UNKNOWN;
 	*segment_id = port->segment;
+	at = parse_eth(&c);
+	if (at) {
+		eth_copy(&eth, at);
+		fdb_prefetch(port->segment, eth.h_dest);
+	}
 	stats_in(port->id, skb_packets(skb), skb->len);
 	segment = segment_get(port->segment);
 	if (!segment)
 		return DROP_SEGMENT_UNKNOWN;
-	at = parse_eth(&c);
 	if (!at)
 		return DROP_FRAME_RUNT;
-	eth = *at;
 	if (parse_is_cut(c, eth.h_proto, skb->len - sizeof(eth)))
 		return DROP_FRAME_CUT;
 	drop = policy_source(skb, port, segment, eth.h_source);
@@ -81,12 +84,12 @@ int oc_uplink_xdp(struct xdp_md *ctx)
 static __always_inline int deliver_bare(struct __sk_buff *skb, struct delivery *d)
 {
 	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
-	struct ethhdr eth, *at = parse_eth(&c);
+	struct ethhdr eth __attribute__((aligned(8))), *at = parse_eth(&c);
 	enum oc_drop drop;
 
 	if (!at)
 		return DROP_FRAME_RUNT;
-	eth = *at;
+	eth_copy(&eth, at);
 	drop = deliver_resolve(&eth, d);
 	return drop ? (int)drop : deliver_send(skb, d, true);
 }

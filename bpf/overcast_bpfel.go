@@ -32,7 +32,9 @@ type overcastOcConstants struct {
 	Ipv6           uint8
 	DecapFlags     uint8
 	Strip          uint32
+	FdbMask        uint32
 	XdpUplinks     [4]uint32
+	_              [4]byte
 }
 
 type overcastOcCounters struct {
@@ -89,6 +91,11 @@ type overcastOcDropKey struct {
 	Segment uint32
 }
 
+type overcastOcFdbBucket struct {
+	_    structs.HostLayout
+	Slot [4]overcastOcFdbSlot
+}
+
 type overcastOcFdbEntry struct {
 	_    structs.HostLayout
 	Id   uint32
@@ -100,6 +107,12 @@ type overcastOcFdbKey struct {
 	Segment uint32
 	Mac     [6]uint8
 	Pad     uint16
+}
+
+type overcastOcFdbSlot struct {
+	_     structs.HostLayout
+	Key   uint64
+	Where uint64
 }
 
 type overcastOcFlood struct {
@@ -221,6 +234,7 @@ const (
 	overcastMapOcDrops      = "oc_drops"
 	overcastMapOcFdb        = "oc_fdb"
 	overcastMapOcFdbLearned = "oc_fdb_learned"
+	overcastMapOcFdbSpill   = "oc_fdb_spill"
 	overcastMapOcFloods     = "oc_floods"
 	overcastMapOcPacers     = "oc_pacers"
 	overcastMapOcPorts      = "oc_ports"
@@ -291,6 +305,7 @@ type overcastMapSpecs struct {
 	OcDrops      *ebpf.MapSpec `ebpf:"oc_drops"`
 	OcFdb        *ebpf.MapSpec `ebpf:"oc_fdb"`
 	OcFdbLearned *ebpf.MapSpec `ebpf:"oc_fdb_learned"`
+	OcFdbSpill   *ebpf.MapSpec `ebpf:"oc_fdb_spill"`
 	OcFloods     *ebpf.MapSpec `ebpf:"oc_floods"`
 	OcPacers     *ebpf.MapSpec `ebpf:"oc_pacers"`
 	OcPorts      *ebpf.MapSpec `ebpf:"oc_ports"`
@@ -331,6 +346,7 @@ type overcastMaps struct {
 	OcDrops      *ebpf.Map `ebpf:"oc_drops"`
 	OcFdb        *ebpf.Map `ebpf:"oc_fdb"`
 	OcFdbLearned *ebpf.Map `ebpf:"oc_fdb_learned"`
+	OcFdbSpill   *ebpf.Map `ebpf:"oc_fdb_spill"`
 	OcFloods     *ebpf.Map `ebpf:"oc_floods"`
 	OcPacers     *ebpf.Map `ebpf:"oc_pacers"`
 	OcPorts      *ebpf.Map `ebpf:"oc_ports"`
@@ -346,6 +362,7 @@ func (m *overcastMaps) Close() error {
 		m.OcDrops,
 		m.OcFdb,
 		m.OcFdbLearned,
+		m.OcFdbSpill,
 		m.OcFloods,
 		m.OcPacers,
 		m.OcPorts,

@@ -42,6 +42,15 @@ static __always_inline struct ethhdr *parse_eth(struct cursor *c)
 	return parse_bytes(c, sizeof(struct ethhdr));
 }
 
+/* Copies an Ethernet header in three words. The compiler would copy a packed
+ * struct byte by byte; every machine that we run on loads words from anywhere. */
+static __always_inline void eth_copy(struct ethhdr *to, const struct ethhdr *from)
+{
+	*(__u64 *)to = *(const __u64 *)from;
+	*(__u32 *)((void *)to + 8) = *(const __u32 *)((const void *)from + 8);
+	to->h_proto = *(const __be16 *)((const void *)from + 12);
+}
+
 struct vlan_tag {
 	__be16 tci;
 	__be16 proto; /* of what follows */

@@ -118,7 +118,7 @@ static __always_inline bool pmtu_pace(__u32 port)
 	if (!empty)
 		return false;
 	next = *empty > now ? *empty : now;
-	if (next - now > PMTU_BURST_NS)
+	if (next - now > PMTU_BURST_NS - PMTU_INTERVAL_NS)
 		return false;
 	*empty = next + PMTU_INTERVAL_NS;
 	return true;

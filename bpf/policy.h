@@ -8,17 +8,14 @@
 static __always_inline enum oc_drop policy_source(const struct __sk_buff *skb, const struct oc_port *port,
 						  const struct oc_segment *segment, const __u8 *mac)
 {
-	struct oc_fdb_entry *owner;
-	struct oc_fdb_key key;
+	struct oc_fdb_entry owner;
 
 	if (port->flags & OC_PORT_MAC && mac_equal(mac, port->mac))
 		return DROP_NONE;
 	if (mac_is_group(mac) || mac_is_zero(mac))
 		return DROP_FRAME_SOURCE;
-	fdb_key(&key, port->segment, mac);
-	owner = bpf_map_lookup_elem(&oc_fdb, &key);
-	if (owner)
-		return owner->kind == OC_KIND_PORT && owner->id == skb->ifindex ? DROP_NONE : DROP_PORT_SPOOF;
+	if (fdb_find_configured(port->segment, mac, &owner))
+		return owner.kind == OC_KIND_PORT && owner.id == skb->ifindex ? DROP_NONE : DROP_PORT_SPOOF;
 	if (port->flags & OC_PORT_MAC && !(port->flags & OC_PORT_ANY))
 		return DROP_PORT_SPOOF;
 	if (segment->flags & OC_SEGMENT_LEARNING)

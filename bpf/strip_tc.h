@@ -72,7 +72,7 @@ static __always_inline bool strip_flags(__be16 proto, __u32 frame, __u64 *flags,
 static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
 {
 	struct oc_vtep found;
-	struct ethhdr inner, *eth;
+	struct ethhdr inner __attribute__((aligned(8))), *eth;
 	struct outer o;
 	struct cursor c;
 	enum oc_drop drop;
@@ -104,7 +104,7 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
 	    !strip_flags(eth->h_proto, skb->len - o.room, &flags, &typed))
 		return VERDICT_PASS;
 
-	inner = *eth;
+	eth_copy(&inner, eth);
 	drop = deliver_resolve(&inner, d);
 	if (drop)
 		return drop;

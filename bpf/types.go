@@ -17,6 +17,7 @@ type (
 	Drop         = overcastOcDrop
 	DropCount    = overcastOcDropCount
 	DropKey      = overcastOcDropKey
+	FDBBucket    = overcastOcFdbBucket
 	FDBEntry     = overcastOcFdbEntry
 	FDBKey       = overcastOcFdbKey
 	Flood        = overcastOcFlood
@@ -69,6 +70,7 @@ const (
 	MaxSegments   = 4096
 	MaxXDPUplinks = 4
 	ChunkSize     = 62
+	FDBSlots      = 4
 
 	StatsSegments = MaxPorts               // first slot of a segment in oc_stats
 	StatsRemotes  = MaxPorts + MaxSegments // first slot of a remote in oc_stats

@@ -101,7 +101,7 @@ struct oc_remote {
 	struct oc_path path[2];
 };
 
-/* oc_fdb and oc_fdb_learned: (segment, MAC) -> port or remote. */
+/* (segment, MAC) -> port or remote, of oc_fdb_spill and oc_fdb_learned. */
 struct oc_fdb_key {
 	__u32 segment;
 	__u8 mac[OC_MAC_LEN];
@@ -111,6 +111,23 @@ struct oc_fdb_key {
 struct oc_fdb_entry {
 	__u32 id;
 	enum oc_kind kind;
+};
+
+/*
+ * oc_fdb: the same for configured MACs, in buckets of one cache line. An entry
+ * is in one of the two buckets that its key's hash names (fdb.h), or, where
+ * both were full, in oc_fdb_spill. The agent writes through a mapping of the
+ * map, a word at a time: .where first and then .key, which makes the entry.
+ */
+#define OC_FDB_SLOTS 4
+
+struct oc_fdb_slot {
+	__u64 key;   /* segment << 48 | the MAC's six bytes, the first one lowest; 0: empty */
+	__u64 where; /* kind << 32 | id */
+};
+
+struct oc_fdb_bucket {
+	struct oc_fdb_slot slot[OC_FDB_SLOTS];
 };
 
 struct oc_learned_entry {

@@ -101,6 +101,7 @@ func LoadPrograms(set *maps.Set, constants bpf.Constants) (*ebpf.Collection, err
 		replacements[n.Name] = *n.Map
 		spec.Maps[n.Name].MaxEntries = (*n.Map).MaxEntries()
 	}
+	constants.FdbMask = set.FDB.MaxEntries() - 1
 	if err := spec.Variables[bpf.ConstantsVariable].Set(constants); err != nil {
 		return nil, fmt.Errorf("setting the constants: %w", err)
 	}

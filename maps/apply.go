@@ -47,16 +47,16 @@ func (s *Set) makeRoom(have *Snapshot, want *Contents) (*Snapshot, error) {
 	left := *have
 	var err error
 	// Ports keep their slots when their devices come back under other indexes.
-	if left.Ports, err = makeRoom(s.ports(), have.Ports, want.Ports); err != nil {
+	if left.Ports, err = makeRoom[uint32, bpf.Port](s.ports(), have.Ports, want.Ports); err != nil {
 		return nil, err
 	}
-	if left.FDB, err = makeRoom(s.fdb(), have.FDB, want.FDB); err != nil {
+	if left.FDB, err = makeRoom[bpf.FDBKey, bpf.FDBEntry](s.fdb(), have.FDB, want.FDB); err != nil {
 		return nil, err
 	}
-	if left.VTEPs, err = makeRoom(s.vteps(), have.VTEPs, want.VTEPs); err != nil {
+	if left.VTEPs, err = makeRoom[bpf.VTEPKey, bpf.VTEP](s.vteps(), have.VTEPs, want.VTEPs); err != nil {
 		return nil, err
 	}
-	if left.Floods, err = makeRoom(s.floods(), have.Floods, want.Floods); err != nil {
+	if left.Floods, err = makeRoom[bpf.FloodKey, bpf.Flood](s.floods(), have.Floods, want.Floods); err != nil {
 		return nil, err
 	}
 	return &left, nil
@@ -78,8 +78,8 @@ func (s *Set) add(have *Snapshot, want *Contents) error {
 	if err := putInTurn(s.vnis(), have.VNIs, want.VNIs); err != nil {
 		return err
 	}
-	// An FDB value is one word that is read right behind the lookup and checked
-	// against the port's segment, so a reused element does no harm here.
+	// A configured MAC's entry is one word, and a slot that one has left was
+	// given back a grace period ago.
 	if err := s.fdb().put(policy.Compare(have.FDB, want.FDB).Put); err != nil {
 		return err
 	}
@@ -95,16 +95,16 @@ func (s *Set) add(have *Snapshot, want *Contents) error {
 // what makeRoom has left of what there was.
 func (s *Set) prune(have, left *Snapshot, want *Contents) error {
 	removed := len(have.Ports) - len(left.Ports)
-	if err := removeStale(s.ports(), left.Ports, want.Ports, &removed); err != nil {
+	if err := removeStale[uint32, bpf.Port](s.ports(), left.Ports, want.Ports, &removed); err != nil {
 		return err
 	}
-	if err := removeStale(s.fdb(), left.FDB, want.FDB, &removed); err != nil {
+	if err := removeStale[bpf.FDBKey, bpf.FDBEntry](s.fdb(), left.FDB, want.FDB, &removed); err != nil {
 		return err
 	}
-	if err := removeStale(s.vnis(), left.VNIs, want.VNIs, &removed); err != nil {
+	if err := removeStale[uint32, bpf.VNI](s.vnis(), left.VNIs, want.VNIs, &removed); err != nil {
 		return err
 	}
-	if err := removeStale(s.vteps(), left.VTEPs, want.VTEPs, &removed); err != nil {
+	if err := removeStale[bpf.VTEPKey, bpf.VTEP](s.vteps(), left.VTEPs, want.VTEPs, &removed); err != nil {
 		return err
 	}
 	segments := policy.Compare(left.Segments, want.Segments).Delete
@@ -219,7 +219,7 @@ func putAfresh[K comparable, V any](t table[K, V], entries map[K]V) error {
 	return t.put(entries)
 }
 
-func removeStale[K comparable, V comparable](t table[K, V], have, want map[K]V, removed *int) error {
+func removeStale[K, V comparable](t store[K, V], have, want map[K]V, removed *int) error {
 	stale := policy.Compare(have, want).Delete
 	*removed += len(stale)
 	return t.remove(stale)

@@ -190,29 +190,30 @@ func TestApplyRefusesWhatDoesNotFit(t *testing.T) {
 }
 
 // A map that is full although it should have room, as when something else
-// wrote to it, is named with its size and with what to raise.
+// wrote to it, is named with its size and with what helps.
 func TestFullMap(t *testing.T) {
 	set := newSet(t, small)
-	entries := make(map[bpf.FDBKey]bpf.FDBEntry)
-	for i := range small.MACs + 1 {
-		entries[bpf.FDBKey{Segment: i + 1}] = bpf.FDBEntry{}
+	most := set.VNIs.MaxEntries()
+	entries := make(map[uint32]bpf.VNI)
+	for i := range most + 1 {
+		entries[i+1] = bpf.VNI{Segment: 1}
 	}
 	for name, put := range map[string]func() error{
-		"in batches": func() error { return set.fdb().put(entries) },
-		"by one":     func() error { return set.fdb().putOne(bpf.FDBKey{Segment: 1000}, bpf.FDBEntry{}) },
+		"in batches": func() error { return set.vnis().put(entries) },
+		"by one":     func() error { return set.vnis().putOne(most+1000, bpf.VNI{}) },
 	} {
 		if name == "by one" {
-			for i := range small.MACs {
+			for i := range most {
 				// It may be full already; the batches come in any order.
-				_ = set.fdb().putOne(bpf.FDBKey{Segment: i + 1}, bpf.FDBEntry{})
+				_ = set.vnis().putOne(i+1, bpf.VNI{})
 			}
 		}
 		err := put()
 		if err == nil {
-			t.Errorf("%s: 65 entries went into a map of 64", name)
+			t.Errorf("%s: an entry more than fits went into the map", name)
 			continue
 		}
-		for _, part := range []string{"oc_fdb", "full at 64 entries", "raise limits.macs"} {
+		for _, part := range []string{"oc_vnis", fmt.Sprintf("full at %d entries", most), "have fewer segments"} {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%s: %q does not say %q", name, err, part)
 			}
@@ -234,8 +235,8 @@ func TestApplyHealsDrift(t *testing.T) {
 		"port gone":       func() error { return set.Ports.Delete(uint32(101)) },
 		"strange port":    func() error { return set.Ports.Put(uint32(999), &bpf.Port{Id: 77, Segment: 1}) },
 		"port changed":    func() error { return set.Ports.Put(uint32(101), &bpf.Port{Id: 1, Segment: 3}) },
-		"MAC gone":        func() error { return set.FDB.Delete(&bpf.FDBKey{Segment: 1, Mac: testMAC(1)}) },
-		"strange MAC":     func() error { return set.FDB.Put(&bpf.FDBKey{Segment: 9, Mac: testMAC(1)}, &bpf.FDBEntry{}) },
+		"MAC gone":        func() error { return set.fdb().remove([]bpf.FDBKey{{Segment: 1, Mac: testMAC(1)}}) },
+		"strange MAC":     func() error { return set.fdb().put(map[bpf.FDBKey]bpf.FDBEntry{{Segment: 9, Mac: testMAC(1)}: {}}) },
 		"VNI gone":        func() error { return set.VNIs.Delete(uint32(1)) },
 		"strange VTEP":    func() error { return set.VTEPs.Put(&bpf.VTEPKey{Vni: 1}, &bpf.VTEP{Segment: 1}) },
 		"segment emptied": func() error { return set.Segments.Put(uint32(1), &bpf.Segment{}) },

@@ -24,14 +24,30 @@ var (
 	vtepRoom    = room{"oc_vteps", "segment and remote", "have fewer members or segments on this host"}
 	remoteRoom  = room{"oc_remotes", "remote", "raise limits.remotes"}
 	fdbRoom     = room{"oc_fdb", "configured MAC", "raise limits.macs"}
+	spillRoom   = room{"oc_fdb_spill", "configured MAC whose buckets are full", "raise limits.macs"}
 	learnedRoom = room{"oc_fdb_learned", "learned MAC", "raise limits.learned"}
 	floodRoom   = room{"oc_floods", "62 members of a segment", "have fewer members or segments on this host"}
 )
 
+// store is a map that entries are put into and removed from.
+type store[K, V comparable] interface {
+	put(map[K]V) error
+	remove([]K) error
+	capacity() int // entries
+}
+
+func (t table[K, V]) capacity() int {
+	return int(t.m.MaxEntries())
+}
+
 // fits refuses contents that a map has not room for, before anything is changed.
 func (t table[K, V]) fits(want map[K]V) error {
-	if n, most := len(want), t.m.MaxEntries(); n > int(most) {
-		return fmt.Errorf("%s would hold %d entries, one per %s, and has room for %d: %s", t.room.name, n, t.room.per, most, t.room.help)
+	return fits(t.room, len(want), t.capacity())
+}
+
+func fits(r room, n, most int) error {
+	if n > most {
+		return fmt.Errorf("%s would hold %d entries, one per %s, and has room for %d: %s", r.name, n, r.per, most, r.help)
 	}
 	return nil
 }
@@ -39,9 +55,9 @@ func (t table[K, V]) fits(want map[K]V) error {
 // makeRoom removes what is not wanted ahead of its turn, if what is wanted has
 // not room beside it: for a moment there is too little instead of never enough.
 // It returns what is there then.
-func makeRoom[K, V comparable](t table[K, V], have, want map[K]V) (map[K]V, error) {
+func makeRoom[K, V comparable](t store[K, V], have, want map[K]V) (map[K]V, error) {
 	stale := policy.Compare(have, want).Delete
-	if len(stale)+len(want) <= int(t.m.MaxEntries()) {
+	if len(stale)+len(want) <= t.capacity() {
 		return have, nil
 	}
 	if err := t.remove(stale); err != nil {

@@ -26,7 +26,7 @@ type Limits struct {
 
 // Size writes the limits into the specification of the maps.
 func Size(spec *ebpf.CollectionSpec, limits Limits) {
-	spec.Maps["oc_fdb"].MaxEntries = limits.MACs
+	spec.Maps["oc_fdb"].MaxEntries = fdbBuckets(limits.MACs)
 	spec.Maps["oc_fdb_learned"].MaxEntries = limits.Learned
 	// Slot 0 of the remotes is never used.
 	spec.Maps["oc_remotes"].MaxEntries = limits.Remotes + 1
@@ -42,6 +42,7 @@ type Set struct {
 	VTEPs    *ebpf.Map `ebpf:"oc_vteps"`
 	Remotes  *ebpf.Map `ebpf:"oc_remotes"`
 	FDB      *ebpf.Map `ebpf:"oc_fdb"`
+	Spill    *ebpf.Map `ebpf:"oc_fdb_spill"`
 	Learned  *ebpf.Map `ebpf:"oc_fdb_learned"`
 	Floods   *ebpf.Map `ebpf:"oc_floods"`
 	Stats    *ebpf.Map `ebpf:"oc_stats"`
@@ -56,7 +57,7 @@ type Set struct {
 type Writes struct {
 	Put     uint64
 	Deleted uint64
-	Batches uint64 // system calls that carried more than one entry
+	Batches uint64 // steps that carried more than one entry: system calls, or passes over a mapped map
 }
 
 // Writes returns what has been written so far.
@@ -79,6 +80,7 @@ func (s *Set) Named() []Named {
 		{"oc_vteps", &s.VTEPs},
 		{"oc_remotes", &s.Remotes},
 		{"oc_fdb", &s.FDB},
+		{"oc_fdb_spill", &s.Spill},
 		{"oc_fdb_learned", &s.Learned},
 		{"oc_floods", &s.Floods},
 		{"oc_stats", &s.Stats},

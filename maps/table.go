@@ -137,9 +137,6 @@ func (s *Set) vteps() table[bpf.VTEPKey, bpf.VTEP] {
 func (s *Set) remotes() table[uint32, bpf.Remote] {
 	return table[uint32, bpf.Remote]{s.Remotes, &s.writes, remoteRoom}
 }
-func (s *Set) fdb() table[bpf.FDBKey, bpf.FDBEntry] {
-	return table[bpf.FDBKey, bpf.FDBEntry]{s.FDB, &s.writes, fdbRoom}
-}
 func (s *Set) floods() table[bpf.FloodKey, bpf.Flood] {
 	return table[bpf.FloodKey, bpf.Flood]{s.Floods, &s.writes, floodRoom}
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
+
+	yaml "go.yaml.in/yaml/v3"
 )
 
 // maxVNI is 24 bits (RFC 7348 5, RFC 8926 3.4). VNI 0 is kept for the datapath.
@@ -19,6 +22,13 @@ const (
 	maxMTU = 65535 - 70
 )
 
+// What a host may have: the slots of the datapath's maps (bpf.MaxPorts,
+// bpf.MaxSegments) but slot 0, which stands for none.
+const (
+	MaxPorts    = 4095
+	MaxSegments = 4095
+)
+
 // Parse reads and checks documents. They are merged: hosts and environments may
 // be spread over them. The error is Problems, all of them.
 func Parse(docs []Document) (*Model, error) {
@@ -29,15 +39,22 @@ func Parse(docs []Document) (*Model, error) {
 		environments: make(map[string]Position),
 		vnis:         make(map[uint32]Position),
 		interfaces:   make(map[[2]string]Position),
+		ports:        make(map[string]int),
+		segments:     make(map[string]int),
 	}
 	// Segments refer to hosts of other files, so hosts come first.
 	var later []value
 	for _, doc := range docs {
+		before := len(c.problems)
 		root, ok := c.open(doc)
+		c.hostsUnread = c.hostsUnread || len(c.problems) > before
 		if !ok {
 			continue
 		}
 		fields := c.fields(root, "tunnel", "hosts", "environments")
+		if fields == nil || misspelt(root, "hosts") || fields["hosts"].node != nil && fields["hosts"].node.Kind != yaml.SequenceNode {
+			c.hostsUnread = true
+		}
 		c.tunnel(fields["tunnel"])
 		for _, item := range c.items(fields["hosts"]) {
 			c.host(item)
@@ -54,10 +71,27 @@ func Parse(docs []Document) (*Model, error) {
 	return c.model, nil
 }
 
+// misspelt tells whether a mapping has a key that was meant to be another, or
+// that key twice, of which the second is not read.
+func misspelt(v value, key string) bool {
+	times := 0
+	for i := 0; i < len(v.node.Content); i += 2 {
+		switch name := v.node.Content[i].Value; {
+		case name == key:
+			times++
+		case Hint(name, []string{key}) != "":
+			return true
+		}
+	}
+	return times > 1
+}
+
 // checker builds the model. The tables hold where a thing that may be only
 // once was first.
 type checker struct {
 	reader
+	// Some hosts could not be read, so who is unknown may be among them.
+	hostsUnread  bool
 	model        *Model
 	tunnelAt     *Position
 	vteps        map[netip.Addr]Position
@@ -65,6 +99,8 @@ type checker struct {
 	environments map[string]Position
 	vnis         map[uint32]Position
 	interfaces   map[[2]string]Position // host and interface
+	ports        map[string]int         // number by host
+	segments     map[string]int         // number by host
 }
 
 // once notes a thing that may be only once and reports it the second time.
@@ -82,7 +118,7 @@ func (c *checker) tunnel(v value) {
 		return
 	}
 	fields := c.fields(v, "encapsulation", "port")
-	t := Tunnel{Encapsulation: Encapsulation(c.choice(fields["encapsulation"], encapsulations...))}
+	t := Tunnel{Encapsulation: c.encapsulation(fields["encapsulation"])}
 	t.Port = t.Encapsulation.DefaultPort()
 	if port, ok := c.number(fields["port"], 1, 65535); ok {
 		t.Port = uint16(port)
@@ -93,6 +129,25 @@ func (c *checker) tunnel(v value) {
 	}
 	at := v.position()
 	c.model.Tunnel, c.tunnelAt = t, &at
+}
+
+// encapsulation reads the one of those that the schema has which this version
+// carries.
+func (c *checker) encapsulation(v value) Encapsulation {
+	const want = "vxlan"
+	s, ok := c.text(v, want)
+	if !ok {
+		return VXLAN
+	}
+	switch slices.Index(encapsulations, s) {
+	case int(VXLAN):
+	case int(Geneve):
+		c.problem(v, want, "%q: this version carries vxlan only", s)
+		return Geneve // its port is another one
+	default:
+		c.problem(v, want, "%q", s)
+	}
+	return VXLAN
 }
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62})$`)
@@ -112,6 +167,7 @@ func (c *checker) name(v value) (string, bool) {
 func (c *checker) host(v value) {
 	fields := c.fields(v, "name", "vtep", "zone", "foreign")
 	if fields == nil {
+		c.hostsUnread = true
 		return
 	}
 	c.need(v, fields, "name", "vtep")
@@ -120,6 +176,8 @@ func (c *checker) host(v value) {
 	var named, addressed bool
 	if h.Name, named = c.name(fields["name"]); named {
 		named = once(&c.reader, c.hosts, h.Name, fields["name"], "host "+h.Name)
+	} else {
+		c.hostsUnread = true
 	}
 	if h.VTEP, addressed = c.vtep(fields["vtep"]); addressed {
 		once(&c.reader, c.vteps, h.VTEP, fields["vtep"], "VTEP "+h.VTEP.String())
@@ -192,7 +250,7 @@ func (c *checker) segment(v value, names map[string]Position) (SegmentSpec, bool
 		s.VNI = uint32(vni)
 		once(&c.reader, c.vnis, s.VNI, fields["vni"], fmt.Sprintf("VNI %d", s.VNI))
 	}
-	family := &family{}
+	family := &family{hosts: make(map[string]bool)}
 	for _, item := range c.items(fields["members"]) {
 		c.member(item, &s, family)
 	}
@@ -226,9 +284,11 @@ func (c *checker) mtu(v value) int {
 type family struct {
 	first string
 	is4   bool
+	hosts map[string]bool // those that are members so far
 }
 
-// known resolves a host's name.
+// known resolves a host's name. A name that is unknown is no mistake of its
+// own while some hosts could not be read.
 func (c *checker) known(v value) (Host, bool) {
 	name, ok := c.name(v)
 	if !ok {
@@ -236,13 +296,24 @@ func (c *checker) known(v value) (Host, bool) {
 	}
 	index, ok := c.model.hosts[name]
 	if !ok {
-		c.problem(v, "a host that is listed under hosts", "there is no host %q", name)
+		if !c.hostsUnread {
+			c.problem(v, "a host that is listed under hosts", "there is no host %q", name)
+		}
 		return Host{}, false
 	}
 	return c.model.Hosts[index], true
 }
 
+// join notes a member of a segment, at the place that names it.
 func (c *checker) join(v value, h Host, f *family) {
+	if !f.hosts[h.Name] {
+		f.hosts[h.Name] = true
+		c.segments[h.Name]++
+		// Told once; a foreign host has its own limits.
+		if c.segments[h.Name] == MaxSegments+1 && !h.Foreign {
+			c.problem(v, fmt.Sprintf("at most %d segments on a host", MaxSegments), "host %s is in more segments than it can have", h.Name)
+		}
+	}
 	if !h.VTEP.IsValid() {
 		return
 	}
@@ -296,9 +367,12 @@ func (c *checker) port(v value, s *SegmentSpec, in segmentSeen, f *family) {
 		if h.Foreign {
 			c.problem(fields["host"], "a host with the agent, or the host under members", "host %s is foreign and has no ports of ours", h.Name)
 		}
+		if c.ports[h.Name]++; c.ports[h.Name] == MaxPorts+1 {
+			c.problem(fields["host"], fmt.Sprintf("at most %d ports on a host", MaxPorts), "host %s has more ports than it can have", h.Name)
+		}
 	}
 	if p.Interface, ok = c.device(fields["interface"]); ok && p.Host != "" {
-		once(&c.reader, c.interfaces, [2]string{p.Host, p.Interface}, fields["interface"], "interface "+p.Interface+" of host "+p.Host)
+		once(&c.reader, c.interfaces, [2]string{p.Host, p.Interface}, fields["interface"], "interface "+KeyName(p.Interface)+" of host "+p.Host)
 	}
 	c.portMACs(v, fields, &p, s, in)
 	for _, item := range c.items(fields["ips"]) {

@@ -102,7 +102,7 @@ func TestTwins(t *testing.T) {
 		// The tunnel.
 		{"tunnel port too large", []string{"tunnel: {port: <65536>}\n"}, "65535", "tunnel.port", `"65536"; want a number from 1 to 65535`},
 		{"tunnel port with a zero", []string{"tunnel: {port: <04789>}\n"}, "4789", "tunnel.port", `"04789"; want a number from 1 to 65535`},
-		{"encapsulation in capitals", []string{"tunnel: {encapsulation: <VXLAN>}\n"}, "vxlan", "tunnel.encapsulation", `"VXLAN"; want vxlan or geneve`},
+		{"encapsulation in capitals", []string{"tunnel: {encapsulation: <VXLAN>}\n"}, "vxlan", "tunnel.encapsulation", `"VXLAN"; want vxlan`},
 		{"tunnels of two files", []string{"tunnel: «{port: 4790}»\n", "tunnel: <{port: 4789}>\n"}, "{encapsulation: vxlan, port: 4790}", "tunnel", "differs from the one at FIRST; want the same for all hosts"},
 		// Segments.
 		{"vni 0", []string{oneEnv + "      - {name: s, vni: <0>}\n"}, "1", segments + ".vni", `"0"; want a number from 1 to 16777215`},
@@ -170,6 +170,48 @@ func TestTwins(t *testing.T) {
 				t.Errorf("the right twin: %v", err)
 			}
 		})
+	}
+}
+
+// A host whose entry cannot be read is not called unknown by whoever names it:
+// there is one mistake, and it is told alone. A twin of it, in which the hosts
+// can be read, has the unknown one.
+func TestUnreadHosts(t *testing.T) {
+	const port = "environments: [{name: e, segments: [{name: s, vni: 7, ports: [{name: p, host: a, interface: i, mac: " + macA + "}]}]}]\n"
+	for name, c := range map[string]struct{ text, want string }{
+		"not YAML":        {"hosts: [{name: a vtep: 192.0.2.1}]\n", "b.yaml:1:22: not YAML: did not find expected ',' or '}'; want a YAML document"},
+		"not UTF-8":       {"hosts: [{name: a, vtep: 192.0.2.1}] # \xff\n", "b.yaml:1:39: not UTF-8 text; want a YAML document in UTF-8"},
+		"anchors":         {"hosts: &x [{name: a, vtep: 192.0.2.1}]\n", "b.yaml:1:8: anchors and aliases are not read; want every value written out"},
+		"misspelt":        {"Hosts: [{name: a, vtep: 192.0.2.1}]\n", `b.yaml:1:1: Hosts: unknown key "Hosts"; want one of tunnel, hosts, environments (did you mean hosts?)`},
+		"in capitals":     {"HOSTS: [{name: a, vtep: 192.0.2.1}]\n", `b.yaml:1:1: HOSTS: unknown key "HOSTS"; want one of tunnel, hosts, environments (did you mean hosts?)`},
+		"a mapping":       {"hosts: {a: 192.0.2.1}\n", "b.yaml:1:8: hosts: a mapping; want a list"},
+		"no value":        {"hosts:\n", "b.yaml:1:7: hosts: no value; want a list"},
+		"twice":           {"hosts: []\nhosts: [{name: a, vtep: 192.0.2.1}]\n", "b.yaml:2:1: hosts: key given twice, first at line 1; want it once"},
+		"a list":          {"- hosts\n", "b.yaml:1:1: a list; want a mapping with tunnel, hosts, environments"},
+		"no name":         {"hosts: [{vtep: 192.0.2.1}]\n", "b.yaml:1:9: hosts[0].name: missing; want a name"},
+		"a host of text":  {"hosts: [a]\n", `b.yaml:1:9: hosts[0]: "a"; want a mapping with name, vtep, zone, foreign`},
+		"in the second":   {"hosts: []\n---\nhosts: [{name: a, vtep: 192.0.2.1}]\n", "b.yaml:2:1: a second YAML document; want one document per file"},
+		"can be read":     {"hosts: []\n", `a.yaml:1:79: environments[0].segments[0].ports[0].host: there is no host "a"; want a host that is listed under hosts`},
+		"is written well": {"hosts: [{name: a, vtep: 192.0.2.1, zone: 1/2}]\n", `b.yaml:1:42: hosts[0].zone: "1/2"; ` + wantName},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := parse(t, port, c.text)
+			if err == nil || err.Error() != c.want {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+// A key and a file's name are shown, and do nothing to whoever looks at them.
+func TestControlCharacters(t *testing.T) {
+	_, err := Parse([]Document{{Name: "a\x1b[2J.yaml", Data: []byte(`"\e[31mred": 1` + "\n" + `"": 2` + "\n" + `"two words": 3` + "\n")}})
+	const known = "want one of tunnel, hosts, environments"
+	want := `"a\x1b[2J.yaml":1:1: "\x1b[31mred": unknown key "\x1b[31mred"; ` + known + "\n" +
+		`"a\x1b[2J.yaml":2:1: "": unknown key ""; ` + known + "\n" +
+		`"a\x1b[2J.yaml":3:1: "two words": unknown key "two words"; ` + known
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
 

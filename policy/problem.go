@@ -6,19 +6,29 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// Position is a place in a document. Lines and columns count from 1.
+// Position is a place in a document. Lines and columns count from 1; without
+// them it is the document as a whole.
 type Position struct {
 	File   string
 	Line   int
 	Column int
 }
 
-// String returns file:line:column.
+// String returns file:line:column. A file's name may have bytes that would do
+// something to a terminal; such a one is quoted.
 func (p Position) String() string {
-	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+	file := p.File
+	if strings.ContainsFunc(file, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		file = strconv.Quote(file)
+	}
+	if p.Line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d:%d", file, p.Line, p.Column)
 }
 
 // Problem is one mistake in a document.

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,9 +37,13 @@ func (r *reader) problem(v value, want, format string, args ...any) {
 
 // open parses a document's text. An empty document is fine and gives false.
 func (r *reader) open(doc Document) (value, bool) {
+	if doc.Err != nil {
+		r.problems = append(r.problems, Problem{Position{File: doc.Name}, "", unreadable(doc.Err), "a file that can be read"})
+		return value{}, false
+	}
 	at := Position{doc.Name, 1, 1}
 	if !utf8.Valid(doc.Data) {
-		at.Line, at.Column = invalidUTF8(doc.Data)
+		at.Line, at.Column = placeOf(doc.Data, invalidUTF8(doc.Data))
 		r.problems = append(r.problems, Problem{at, "", "not UTF-8 text", "a YAML document in UTF-8"})
 		return value{}, false
 	}
@@ -47,7 +51,7 @@ func (r *reader) open(doc Document) (value, bool) {
 	var root yaml.Node
 	if err := decoder.Decode(&root); err != nil {
 		if !errors.Is(err, io.EOF) {
-			r.problems = append(r.problems, syntaxProblem(at, err))
+			r.problems = append(r.problems, SyntaxProblem(doc, decoder, err))
 		}
 		return value{}, false
 	}
@@ -58,13 +62,22 @@ func (r *reader) open(doc Document) (value, bool) {
 	if err := decoder.Decode(&more); err == nil {
 		r.problem(value{&more, doc.Name, ""}, "one document per file", "a second YAML document")
 	} else if !errors.Is(err, io.EOF) {
-		r.problems = append(r.problems, syntaxProblem(at, err))
+		r.problems = append(r.problems, SyntaxProblem(doc, decoder, err))
 	}
 	v := value{root.Content[0], doc.Name, ""}
 	if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!null" {
 		return value{}, false
 	}
 	return v, r.plain(v)
+}
+
+// unreadable is the cause alone: the place names the file.
+func unreadable(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return "cannot be read: " + err.Error()
 }
 
 // plain refuses anchors, aliases and merge keys anywhere below a value: a
@@ -82,34 +95,15 @@ func (r *reader) plain(v value) bool {
 	return ok
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+): `)
-
-// syntaxProblem takes the line out of the library's message.
-func syntaxProblem(at Position, err error) Problem {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	if m := yamlLine.FindStringSubmatchIndex(message); m != nil {
-		if line, err := strconv.Atoi(message[m[2]:m[3]]); err == nil {
-			at.Line = max(line, 1)
+// invalidUTF8 is the offset of the first byte that is no text.
+func invalidUTF8(data []byte) int {
+	for offset := 0; ; {
+		r, size := utf8.DecodeRune(data[offset:])
+		if r == utf8.RuneError && size <= 1 {
+			return offset
 		}
-		message = message[:m[0]] + message[m[1]:]
+		offset += size
 	}
-	return Problem{at, "", "not YAML: " + message, "a YAML document"}
-}
-
-func invalidUTF8(data []byte) (line, column int) {
-	line, column = 1, 1
-	for len(data) > 0 {
-		r, size := utf8.DecodeRune(data)
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		if r == '\n' {
-			line, column = line+1, 0
-		}
-		column++
-		data = data[size:]
-	}
-	return line, column
 }
 
 // fields reads a mapping strictly. It returns the values by key.
@@ -121,9 +115,9 @@ func (r *reader) fields(v value, known ...string) map[string]value {
 	}
 	for i := 0; i+1 < len(v.node.Content); i += 2 {
 		name := v.node.Content[i]
-		path := name.Value
+		path := KeyName(name.Value)
 		if v.key != "" {
-			path = v.key + "." + name.Value
+			path = v.key + "." + path
 		}
 		key := value{name, v.file, path}
 		if !slices.Contains(known, name.Value) {
@@ -139,10 +133,19 @@ func (r *reader) fields(v value, known ...string) map[string]value {
 	return fields
 }
 
+// KeyName is a key as a path of keys shows it. One that could do something to
+// a terminal, or that could not be told from its surroundings, is quoted.
+func KeyName(name string) string {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) || r == ' ' }) {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
 // Hint proposes the known key that a wrong one is a letter or two away from.
 func Hint(name string, known []string) string {
 	for _, k := range known {
-		if distance(name, k) <= 2 {
+		if distance(name, k) <= 2 || strings.EqualFold(name, k) {
 			return fmt.Sprintf(" (did you mean %s?)", k)
 		}
 	}

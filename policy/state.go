@@ -54,6 +54,9 @@ func (m *Model) State(host string) (*State, error) {
 	index, ok := m.hosts[host]
 	if !ok {
 		names := slices.Sorted(maps.Keys(m.hosts))
+		if len(names) == 0 {
+			names = []string{"there are none"}
+		}
 		return nil, fmt.Errorf("host %q is not among the configured hosts (%s): add it, or set host", host, strings.Join(names, ", "))
 	}
 	if m.Hosts[index].Foreign {

@@ -3,8 +3,11 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,6 +22,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netns"
+	yaml "go.yaml.in/yaml/v3"
 	"golang.org/x/sys/unix"
 
 	"overcast/bpf"
@@ -150,17 +154,25 @@ func pinned(t *testing.T) (flags []string, set *maps.Set) {
 func rows(t *testing.T, verb string, args ...string) []map[string]any {
 	t.Helper()
 	got := overcast(t, append([]string{verb, "-o", "json"}, args...)...)
-	var document map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(got.out), &document); err != nil || got.code != 0 || got.errs != "" {
-		t.Fatalf("%s %v: %+v: %v", verb, args, got, err)
+	if got.errs != "" {
+		t.Errorf("%s %v: %s", verb, args, got.errs)
 	}
-	key := verb
-	if slices.Contains(args, "--raw") {
-		key = "raw"
+	return rowsOf(t, verb, got)
+}
+
+// rowsOf takes the objects out of what a verb printed as JSON.
+func rowsOf(t *testing.T, verb string, got result) []map[string]any {
+	t.Helper()
+	var document map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(got.out), &document); err != nil || got.code != 0 {
+		t.Fatalf("%s: %+v: %v", verb, got, err)
+	}
+	if !strings.HasPrefix(got.out, "{\n  \"schema\": 1,\n  \"") {
+		t.Errorf("%s: the schema is not first: %.60s", verb, got.out)
 	}
 	var list []map[string]any
-	if err := json.Unmarshal(document[key], &list); err != nil || string(document["schema"]) != "1" || len(document) != 2 {
-		t.Fatalf("%s: %v, want schema 1 and a list of %s: %s", verb, err, key, got.out)
+	if err := json.Unmarshal(document[verb], &list); err != nil || string(document["schema"]) != "1" || len(document) != 2 {
+		t.Fatalf("%s: %v, want schema 1 and a list of %s: %s", verb, err, verb, got.out)
 	}
 	return list
 }
@@ -194,6 +206,21 @@ func TestVerbs(t *testing.T) {
 			{"shop/lan", 4500.0, 1450.0, 0.0, true, "flood", 1.0, 1.0}, {"lab/lan", 4501.0, 1450.0, 0.0, false, "drop", 0.0, 1.0}}},
 		{"segments", "--segment lan", "segment", [][]any{{"shop/lan"}, {"lab/lan"}}},
 		{"segments", "--segment lab/lan", "segment", [][]any{{"lab/lan"}}},
+		{"segments", "--port web", "segment", [][]any{{"shop/lan"}}},
+		{"segments", "--port shop/lan/late", "segment", [][]any{{"shop/lan"}}},
+		{"segments", "--port nope", "segment", nil},
+		{"segments", "--environment lab --port web", "segment", nil},
+		{"segments", "--environment nope", "segment", nil},
+		{"remotes", "--port web", "host", [][]any{{"b"}}},
+		{"remotes", "--port nope", "host", nil},
+		{"remotes", "--segment lab/lan --port web", "host", nil},
+		{"remotes", "--segment nope", "host", nil},
+		{"ports", "--port nope", "port", nil},
+		{"fdb", "--port web", "mac", [][]any{{"02:00:00:00:00:01"}, {"02:00:00:00:00:03"}}},
+		{"fdb", "--port nope", "mac", nil},
+		{"drops", "--environment shop", "reason", [][]any{{"DROP_PORT_SPOOF"}}},
+		{"drops", "--environment lab", "reason", nil},
+		{"drops", "--port nope", "reason", nil},
 		{"remotes", "", "host vtep foreign route uplink next_hop mtu", [][]any{
 			{"b", "192.0.2.2", false, "resolved", "eth0", "192.0.2.254", 1500.0}, {"c", "192.0.2.3", true, "none", "", "", 0.0}}},
 		{"remotes", "--environment shop", "host", [][]any{{"b"}}},
@@ -222,6 +249,9 @@ func TestForms(t *testing.T) {
 	snake := regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 	for _, verb := range []string{"status", "ports", "segments", "remotes", "fdb", "drops"} {
 		for _, more := range [][]string{nil, {"--raw"}, {"--environment", "nosuch"}} {
+			if verb == "status" && len(more) == 2 {
+				continue // it has nothing to choose from
+			}
 			args := append(append([]string{verb}, more...), flags...)
 			text := overcast(t, append(args, "-o", "json")...)
 			if text.code != 0 {
@@ -245,7 +275,7 @@ func TestForms(t *testing.T) {
 func TestRaw(t *testing.T) {
 	flags, set := pinned(t)
 	list := rows(t, "fdb", append(flags, "--raw")...)
-	if diff := cmp.Diff([][]any{{"oc_fdb", "Hash", 3.0, 16.0}, {"oc_fdb_learned", "LRUHash", 1.0, 16.0}}, pick(list, "map", "type", "entries", "max_entries")); diff != "" {
+	if diff := cmp.Diff([][]any{{"oc_fdb", "Array", 3.0, 32.0}, {"oc_fdb_spill", "Hash", 0.0, 4096.0}, {"oc_fdb_learned", "LRUHash", 1.0, 16.0}}, pick(list, "map", "type", "entries", "max_entries")); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
 	}
 	entry := map[string]any{"key": map[string]any{"segment": 1.0, "mac": "02:00:00:00:00:01"}, "value": map[string]any{"id": 7.0, "kind": 1.0}}
@@ -258,7 +288,8 @@ func TestRaw(t *testing.T) {
 	remotes := rows(t, "remotes", append(flags, "--raw")...)
 	at := slices.IndexFunc(remotes, func(m map[string]any) bool { return m["map"] == "oc_remotes" })
 	value := remotes[at]["content"].([]any)[0].(map[string]any)["value"].(map[string]any)
-	if value["vtep"] != "192.0.2.2" || value["path"].([]any)[0].(map[string]any)["ifindex"] != 2.0 {
+	path := value["path"].([]any)[0].(map[string]any)
+	if value["vtep"] != "192.0.2.2" || path["ifindex"] != 2.0 || path["next_hop"] != "192.0.2.254" {
 		t.Errorf("the remote is %v", value)
 	}
 	// Every map has a reader.
@@ -266,6 +297,73 @@ func TestRaw(t *testing.T) {
 		if _, ok := rawReaders[n.Name]; !ok {
 			t.Errorf("--raw cannot read %s", n.Name)
 		}
+	}
+}
+
+// People see the same forms as programs, and nothing of how Go keeps them.
+func TestRawTable(t *testing.T) {
+	flags, _ := pinned(t)
+	var all strings.Builder
+	for _, verb := range []string{"ports", "segments", "remotes", "fdb", "drops", "status"} {
+		got := overcast(t, append([]string{verb, "--raw"}, flags...)...)
+		if got.code != 0 || got.errs != "" || strings.Contains(got.out, "Pad") || strings.Contains(got.out, "map[") || strings.Contains(got.out, "{_") {
+			t.Errorf("%s: %+v", verb, got)
+		}
+		all.WriteString(got.out)
+	}
+	for _, want := range []string{
+		"  {segment: 1, mac: 02:00:00:00:00:01} = {id: 7, kind: 1}\n",
+		"  7 = {id: 2, segment: 1, flags: 1, mac: 02:00:00:00:00:01}\n",
+		"  {vni: 4500, addr: 192.0.2.2} = {segment: 1, remote: 1}\n",
+		"  4500 = {segment: 1, flags: 0}\n",
+		"next_hop: 192.0.2.254}, {ifindex: 0,",
+	} {
+		if !strings.Contains(all.String(), want) {
+			t.Errorf("%q is not in\n%s", want, all.String())
+		}
+	}
+}
+
+// A filter leaves of each map what belongs to what it chooses; how full a map
+// is does not change.
+func TestRawFilter(t *testing.T) {
+	flags, set := pinned(t)
+	verbs := map[string][]string{"ports": {"oc_ports", "oc_stats"}, "segments": {"oc_segments", "oc_vnis", "oc_floods", "oc_stats"},
+		"remotes": {"oc_remotes", "oc_vteps", "oc_stats"}, "fdb": {"oc_fdb", "oc_fdb_spill", "oc_fdb_learned"}, "drops": {"oc_drops"}}
+	cpus := make([]bpf.Counters, ebpf.MustPossibleCPU())
+	cpus[0].InPackets = 1
+	for _, slot := range []uint32{bpf.StatsSegments + 1, bpf.StatsSegments + 2, bpf.StatsRemotes + 1, bpf.StatsRemotes + 2} {
+		if err := set.Stats.Put(slot, cpus); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries := func(filter string) map[string]int {
+		counts := make(map[string]int)
+		for verb, names := range verbs {
+			all := rows(t, verb, append(flags, "--raw")...)
+			got := rows(t, verb, append(strings.Fields(filter), append(flags, "--raw")...)...)
+			if diff := cmp.Diff(pick(all, "map", "entries"), pick(got, "map", "entries")); diff != "" || len(got) != len(names) {
+				t.Errorf("%s of %s (-all +got):\n%s", verb, filter, diff)
+			}
+			for _, m := range got {
+				counts[m["map"].(string)] = len(m["content"].([]any))
+			}
+		}
+		return counts
+	}
+	for filter, want := range map[string]map[string]int{
+		"":                  {"oc_ports": 1, "oc_vnis": 2, "oc_segments": 2, "oc_vteps": 4, "oc_remotes": 2, "oc_fdb": 3, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 3, "oc_stats": 5, "oc_drops": 2},
+		"--port web":        {"oc_ports": 1, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 1, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 2, "oc_stats": 3, "oc_drops": 1},
+		"--port late":       {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 2, "oc_stats": 2, "oc_drops": 0},
+		"--environment lab": {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 1, "oc_stats": 2, "oc_drops": 0},
+		"--segment nope":    {"oc_ports": 0, "oc_vnis": 0, "oc_segments": 0, "oc_vteps": 0, "oc_remotes": 0, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 0, "oc_stats": 0, "oc_drops": 0},
+	} {
+		if diff := cmp.Diff(want, entries(filter)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", filter, diff)
+		}
+	}
+	if got := overcast(t, append([]string{"status", "--port", "web", "--raw"}, flags...)...); got.code != 2 || got.out != "" || !strings.Contains(got.errs, "status shows the host as a whole") {
+		t.Errorf("status of a port: %+v", got)
 	}
 }
 
@@ -294,24 +392,215 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// Without any report everything is there by number.
+// Without a report that can be read everything is there by number, and who
+// reads it is told why.
 func TestWithoutReport(t *testing.T) {
 	flags, _ := pinned(t)
 	flags[3] = t.TempDir()
-	want := [][]any{{"?/1", "port", "ifindex 7"}, {"?/1", "port", "a port without a device"}, {"?/1", "port", "ifindex 7"}, {"?/1", "remote", "slot 1"}}
-	if diff := cmp.Diff(want, pick(rows(t, "fdb", flags...), "segment", "kind", "where")); diff != "" {
-		t.Errorf("fdb (-want +got):\n%s", diff)
-	}
-	if got := overcast(t, append([]string{"status"}, flags...)...); got.code != 0 || !strings.Contains(got.out, "stopped, and it left no report") {
-		t.Errorf("status: %+v", got)
-	}
-	// One that cannot be read is an error that names it.
 	file := filepath.Join(flags[3], "state.json")
-	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+	for _, c := range []struct{ report, warning string }{
+		{"", "there is no report of an agent in " + flags[3]},
+		{"{", "the agent's report is of no use: reading the report " + file + ": unexpected end of JSON input"},
+		{`{"schema": 2, "host": 3}`, "the agent's report is of no use: reading the report " + file + ": json: cannot unmarshal number into Go struct field Report.host of type string"},
+		{`{"schema": 2, "host": "a"}`, "the agent's report " + file + " has schema 2, and this overcast reads 1"},
+		{`{}`, "the agent's report " + file + " has schema 0, and this overcast reads 1"},
+	} {
+		if c.report != "" {
+			if err := os.WriteFile(file, []byte(c.report), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		warning := c.warning + ": everything is shown by number\n"
+		for _, verb := range []struct {
+			call, keys string
+			want       [][]any
+		}{
+			{"fdb", "segment kind where", [][]any{{"?/1", "port", "ifindex 7"}, {"?/1", "port", "a port without a device"}, {"?/1", "port", "ifindex 7"}, {"?/1", "remote", "slot 1"}}},
+			{"ports", "port interface ifindex state mac mtu drops in_packets", [][]any{{"?/1/7", "ifindex 7", 7.0, "up", "02:00:00:00:00:01", 1450.0, 5.0, 1.0}}},
+			{"segments", "segment vni mtu learning ports remotes", [][]any{{"?/1", 4500.0, 1450.0, true, 1.0, 1.0}, {"?/2", 4501.0, 1450.0, false, 0.0, 1.0}}},
+			{"remotes", "host vtep route uplink next_hop", [][]any{{"slot 1", "192.0.2.2", "resolved", "ifindex 2", "192.0.2.254"}, {"slot 2", "192.0.2.3", "none", "", ""}}},
+			{"drops", "reason interface port segment", [][]any{{"DROP_PORT_SPOOF", "ifindex 7", "", "?/1"}, {"DROP_VNI_UNKNOWN", "ifindex 2", "", ""}}},
+			{"status", "host agent segments ports remotes", [][]any{{"", "stopped", 2.0, 1.0, 2.0}}},
+			{"segments --port 7", "segment", [][]any{{"?/1"}}},
+			{"remotes --segment 2", "host", [][]any{{"slot 2"}}},
+		} {
+			args := append(append(strings.Fields(verb.call), flags...), "-o", "json")
+			got := overcast(t, args...)
+			name, _, _ := strings.Cut(verb.call, " ")
+			if got.errs != warning {
+				t.Errorf("%s: got the warning %q, want %q", verb.call, got.errs, warning)
+			}
+			if diff := cmp.Diff(verb.want, pick(rowsOf(t, name, got), strings.Fields(verb.keys)...)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", verb.call, diff)
+			}
+			// Numbers are all that the maps have, so nothing is missing there.
+			if got := overcast(t, append([]string{name, "--raw"}, flags...)...); got.code != 0 || got.errs != "" {
+				t.Errorf("%s --raw: %+v", name, got)
+			}
+		}
+		got := overcast(t, append([]string{"status"}, flags...)...)
+		want := []string{"STATUS", "agent         stopped, and it left no report to go by", "segments      2", "ports         1", "remotes       2", ""}
+		lines := strings.Split(got.out, "\n")
+		for i := range lines {
+			lines[i] = strings.TrimSpace(lines[i])
+		}
+		if diff := cmp.Diff(want, lines); diff != "" || got.errs != warning {
+			t.Errorf("status: %q (-want +got):\n%s", got.errs, diff)
+		}
+	}
+	lock, err := loader.AcquireLock(flags[3])
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := overcast(t, append([]string{"status"}, flags...)...); got.code != 1 || got.out != "" || !strings.Contains(got.errs, file) {
-		t.Errorf("with a broken report: %+v", got)
+	defer lock.Release()
+	if got := overcast(t, append([]string{"status"}, flags...)...); !strings.Contains(got.out, "running, and it has left no report to go by") {
+		t.Errorf("with an agent: %+v", got)
+	}
+}
+
+// A watch goes on when the datapath is unloaded and loaded anew, and what it
+// prints for programs can be taken apart.
+func TestWatch(t *testing.T) {
+	for _, form := range []string{"table", "json", "yaml"} {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			flags, set := pinned(t)
+			o := &options{pinPath: flags[1], runDir: flags[3], output: form, watch: true}
+			var out, errs bytes.Buffer
+			cmd := portsCommand(o)
+			cmd.SetOut(&out)
+			cmd.SetErr(&errs)
+			cmd.SetArgs([]string{"--watch"})
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			steps := 0
+			o.shown = func() {
+				switch steps++; steps {
+				case 1:
+					if err := set.Ports.Unpin(); err != nil {
+						t.Error(err)
+					}
+				case 3:
+					if err := set.Ports.Pin(filepath.Join(flags[1], "oc_ports")); err != nil {
+						t.Error(err)
+					}
+				case 4:
+					stop()
+				}
+			}
+			if err := cmd.ExecuteContext(ctx); err != nil {
+				t.Fatal(err)
+			}
+			gone := "overcast: no datapath is loaded at " + flags[1] + ": start overcastd, or set --pin-path\n"
+			wantErrs := gone
+			if form == "table" {
+				const stale = "overcastd is not running: names and modes are its last, counters are live\n"
+				wantErrs = stale + gone + gone + stale
+			}
+			if errs.String() != wantErrs {
+				t.Errorf("got %q, want %q", errs.String(), wantErrs)
+			}
+			if got := strings.Count(out.String(), "shop/lan/web"); got != 2 {
+				t.Errorf("it showed the port %d times, want 2:\n%s", got, out.String())
+			}
+			documents := 0
+			decode := json.NewDecoder(&out).Decode
+			if form == "yaml" {
+				decode = yaml.NewDecoder(&out).Decode
+			}
+			for form != "table" {
+				var document map[string]any
+				err := decode(&document)
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				documents++
+			}
+			if form != "table" && documents != 2 {
+				t.Errorf("got %d documents, want 2", documents)
+			}
+		})
+	}
+}
+
+func TestPinPathWithDot(t *testing.T) {
+	path := newBPFFolder(t) + "/a.b"
+	if got := overcast(t, "ports", "--pin-path", path); got.code != 1 || !strings.HasSuffix(got.errs, "operation not permitted: a BPF file system allows no dot in a path: set --pin-path\n") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// status --wait waits for what whoever starts an agent waits for, and says what
+// did not come.
+func TestWait(t *testing.T) {
+	flags, _ := pinned(t)
+	call := func(patience string) result {
+		return overcast(t, append([]string{"status", "--wait", patience}, flags...)...)
+	}
+	expect := func(want string) {
+		t.Helper()
+		if got := call("10ms"); got.code != 1 || got.out != "" || got.errs != "overcast: not ready after 10ms: "+want+"\n" {
+			t.Errorf("got %+v, want %s", got, want)
+		}
+	}
+	expect("overcastd is not running")
+	lock, err := loader.AcquireLock(flags[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	expect("the configuration is refused: a.yaml:1:1: a mistake")
+	report, err := loader.ReadReport(flags[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	report.Config.Error = ""
+	if err := loader.WriteReport(flags[3], report); err != nil {
+		t.Fatal(err)
+	}
+	expect("overcastd has applied nothing yet")
+	done := make(chan result)
+	go func() { done <- call("1m") }()
+	report.Config.Applied = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	if err := loader.WriteReport(flags[3], report); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-done; got.code != 0 || got.errs != "" || !strings.Contains(got.out, "applied       2026-01-02T03:04:05Z") {
+		t.Errorf("got %+v", got)
+	}
+	if got := overcast(t, append([]string{"status", "--wait", "10ms"}, nowhere(t)...)...); got.code != 1 || !strings.Contains(got.errs, "not ready after 10ms: no datapath is loaded") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// The shell is offered what there is, and no files.
+func TestCompleteFilters(t *testing.T) {
+	flags, _ := pinned(t)
+	for call, want := range map[string]string{
+		"--environment ":                    "lab\nshop\n",
+		"--segment ":                        "lab/lan\nlan\nshop/lan\n",
+		"--environment shop --segment ":     "lan\nshop/lan\n",
+		"--port ":                           "late\nshop/lan/late\nshop/lan/web\nweb\n",
+		"--environment lab --port ":         "",
+		"--segment shop/lan --port ":        "late\nshop/lan/late\nshop/lan/web\nweb\n",
+		"--run-dir /nowhere --environment ": "",
+		"":                                  "",
+	} {
+		args := append(append([]string{"__complete", "fdb"}, flags...), strings.Split(call, " ")...)
+		if got := overcast(t, args...); got.code != 0 || !strings.HasPrefix(got.out, want+":4\n") {
+			t.Errorf("%q: got %+v, want %q", call, got, want)
+		}
+	}
+	for _, verb := range []string{"unload", "version"} {
+		if got := overcast(t, "__complete", verb, ""); !strings.HasPrefix(got.out, ":4\n") {
+			t.Errorf("%s: got %+v, want nothing", verb, got)
+		}
+	}
+	if got := overcast(t, "__complete", "ports", "--run-dir", ""); !strings.HasPrefix(got.out, ":16\n") {
+		t.Errorf("--run-dir: got %+v, want folders", got)
 	}
 }
 

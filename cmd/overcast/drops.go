@@ -23,7 +23,7 @@ type dropRow struct {
 	Text      string `json:"text"`
 }
 
-func readDrops(v *view, f filter) ([]dropRow, error) {
+func readDrops(v *view, s *scope) ([]dropRow, error) {
 	counts, err := v.set.DropCounts()
 	if err != nil {
 		return nil, err
@@ -32,22 +32,18 @@ func readDrops(v *view, f filter) ([]dropRow, error) {
 	devices := v.devices()
 	var rows []dropRow
 	for key, count := range counts {
-		environment, segment := "", ""
-		row := dropRow{Reason: key.Reason.String(), Text: key.Reason.Text(), Packets: count.Packets, Bytes: count.Bytes, Interface: devices[key.Ifindex]}
-		if key.Segment != 0 {
-			environment, segment = n.segment(key.Segment)
-			row.Segment = environment + "/" + segment
+		if !s.hasDrop(key) {
+			continue
 		}
-		port := n.ports[key.Ifindex]
-		if port != "" && row.Segment != "" {
-			row.Port = row.Segment + "/" + port
+		row := dropRow{Reason: key.Reason.String(), Text: key.Reason.Text(), Packets: count.Packets, Bytes: count.Bytes,
+			Interface: devices[key.Ifindex], Port: n.ports[key.Ifindex]}
+		if key.Segment != 0 {
+			row.Segment = n.segment(key.Segment)
 		}
 		if row.Interface == "" && key.Ifindex != 0 {
-			row.Interface = "ifindex " + strconv.Itoa(int(key.Ifindex))
+			row.Interface = device(key.Ifindex)
 		}
-		if f.takes(environment, segment, port) {
-			rows = append(rows, row)
-		}
+		rows = append(rows, row)
 	}
 	slices.SortFunc(rows, func(a, b dropRow) int {
 		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Segment, b.Segment))
@@ -78,7 +74,7 @@ func dropsCommand(o *options) *cobra.Command {
 		{"BYTES", true, func(r dropRow) string { return number(r.Bytes) }},
 		{"THE FRAME", false, func(r dropRow) string { return r.Text }},
 	}
-	cmd := list(o, "drops", "Show what was dropped, and why", []string{"oc_drops"}, columns, readDrops)
+	cmd := list(o, verb[dropRow]{name: "drops", short: "Show what was dropped, and why", rawMaps: []string{"oc_drops"}, columns: columns, read: readDrops})
 	cmd.Long = "Show what was dropped, and why. There are " + strconv.Itoa(len(bpf.Drops())) + " reasons; docs/drops.md has them all."
 	return cmd
 }

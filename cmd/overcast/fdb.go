@@ -24,22 +24,25 @@ type fdbRow struct {
 	Age     float64 `json:"age"`    // seconds since a learned MAC was seen
 }
 
-// names gives the contents of the maps their names.
+// names gives the contents of the maps their full names.
 type names struct {
-	segments map[uint32][2]string // environment and segment by slot
-	ports    map[uint32]string    // port by ifindex
-	remotes  map[uint32]string    // host by slot
+	segments map[uint32]string // by slot
+	ports    map[uint32]string // by ifindex
+	remotes  map[uint32]string // host by slot
 }
 
 func (v *view) names() names {
-	n := names{segments: make(map[uint32][2]string), ports: make(map[uint32]string), remotes: make(map[uint32]string)}
+	n := names{segments: make(map[uint32]string), ports: make(map[uint32]string), remotes: make(map[uint32]string)}
+	if v.numbered {
+		return n // a number says of what kind it is
+	}
 	for _, s := range v.report.Segments {
-		n.segments[s.Slot] = [2]string{s.Environment, s.Segment}
+		n.segments[s.Slot] = s.Object()
 	}
 	for _, p := range v.report.Ports {
 		for _, ifindex := range []uint32{p.DropsIfindex, p.Ifindex} {
 			if ifindex != 0 {
-				n.ports[ifindex] = p.Port
+				n.ports[ifindex] = p.Object()
 			}
 		}
 	}
@@ -49,36 +52,34 @@ func (v *view) names() names {
 	return n
 }
 
-// segment returns a segment's names; without a report, its number.
-func (n names) segment(slot uint32) (environment, segment string) {
+// segment returns a segment's name; without a report, its number.
+func (n names) segment(slot uint32) string {
 	if name, ok := n.segments[slot]; ok {
-		return name[0], name[1]
+		return name
 	}
-	return "?", strconv.Itoa(int(slot))
+	return "?/" + number(slot)
 }
 
-func (n names) row(key bpf.FDBKey, entry bpf.FDBEntry) (row fdbRow, environment, segment, port string) {
-	environment, segment = n.segment(key.Segment)
-	row = fdbRow{Segment: environment + "/" + segment, MAC: policy.MAC(key.Mac).String()}
+func (n names) row(key bpf.FDBKey, entry bpf.FDBEntry) fdbRow {
+	row := fdbRow{Segment: n.segment(key.Segment), MAC: policy.MAC(key.Mac).String()}
 	if entry.Kind == bpf.KindRemote {
 		row.Kind, row.Where = "remote", n.remotes[entry.Id]
 		if row.Where == "" {
-			row.Where = "slot " + strconv.Itoa(int(entry.Id))
+			row.Where = "slot " + number(entry.Id)
 		}
-		return row, environment, segment, ""
+		return row
 	}
-	port = n.ports[entry.Id]
-	row.Kind, row.Where = "port", row.Segment+"/"+port
+	row.Kind, row.Where = "port", n.ports[entry.Id]
 	switch {
 	case entry.Id == 0:
 		row.Where = "a port without a device"
-	case port == "":
-		row.Where = "ifindex " + strconv.Itoa(int(entry.Id))
+	case row.Where == "":
+		row.Where = device(entry.Id)
 	}
-	return row, environment, segment, port
+	return row
 }
 
-func readFDB(v *view, f filter) ([]fdbRow, error) {
+func readFDB(v *view, s *scope) ([]fdbRow, error) {
 	snapshot, err := v.set.Snapshot()
 	if err != nil {
 		return nil, err
@@ -90,8 +91,8 @@ func readFDB(v *view, f filter) ([]fdbRow, error) {
 	n := v.names()
 	var rows []fdbRow
 	add := func(key bpf.FDBKey, entry bpf.FDBEntry, source string, age float64) {
-		row, environment, segment, port := n.row(key, entry)
-		if f.takes(environment, segment, port) {
+		if s.hasMAC(key, entry) {
+			row := n.row(key, entry)
 			row.Source, row.Age = source, age
 			rows = append(rows, row)
 		}
@@ -123,5 +124,5 @@ func fdbCommand(o *options) *cobra.Command {
 			return strconv.FormatFloat(r.Age, 'f', 0, 64) + "s"
 		}},
 	}
-	return list(o, "fdb", "Show where each MAC is", []string{"oc_fdb", "oc_fdb_learned"}, columns, readFDB)
+	return list(o, verb[fdbRow]{name: "fdb", short: "Show where each MAC is", rawMaps: []string{"oc_fdb", "oc_fdb_spill", "oc_fdb_learned"}, columns: columns, read: readFDB})
 }

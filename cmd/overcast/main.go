@@ -66,6 +66,7 @@ type options struct {
 	watch   bool
 	raw     bool
 	filter  filter
+	shown   func() // if set, called after each time that --watch has shown
 }
 
 var outputs = []string{"table", "wide", "json", "yaml"}
@@ -96,6 +97,8 @@ func command() *cobra.Command {
 	flags.StringVar(&o.pinPath, "pin-path", setting("OVERCAST_PIN_PATH", "/sys/fs/bpf/overcast"), "folder of the pinned maps")
 	flags.StringVar(&o.runDir, "run-dir", setting("OVERCAST_RUN_DIR", "/run/overcast"), "folder of the agent's report")
 	flags.StringVarP(&o.output, "output", "o", "table", "table, wide, json or yaml")
+	must(root.MarkPersistentFlagDirname("pin-path"))
+	must(root.MarkPersistentFlagDirname("run-dir"))
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp)))
 	root.AddCommand(
 		statusCommand(o), portsCommand(o), segmentsCommand(o), remotesCommand(o), fdbCommand(o), dropsCommand(o),
@@ -150,9 +153,10 @@ func must(err error) {
 
 func versionCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Show the version of this program",
-		Args:  noArgs,
+		Use:               "version",
+		Short:             "Show the version of this program",
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			type version struct {
 				Version string `json:"version"`

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	yaml "go.yaml.in/yaml/v3"
+	"golang.org/x/sys/unix"
 )
 
 // result is what a call of overcast does.
@@ -46,6 +48,9 @@ func TestWrongUsage(t *testing.T) {
 		"status --pin-path":      "flag needs an argument: --pin-path",
 		"version -o xml":         "-o xml: want table, wide, json or yaml",
 		"status -o JSON":         "-o JSON: want table, wide, json or yaml",
+		"status --wait 0s":       "--wait 0s: want a time like 10s",
+		"status --wait soon":     `invalid argument "soon" for "--wait" flag`,
+		"status --port web":      "status shows the host as a whole, of which --environment, --segment and --port choose nothing",
 		"check":                  "check wants files or folders",
 		"completion tcsh":        `completion for "tcsh": want bash, fish, powershell or zsh`,
 		"completion bash extra":  `unexpected argument "extra"`,
@@ -143,10 +148,12 @@ func TestCheck(t *testing.T) {
 	dir := t.TempDir()
 	good, bad, folder := filepath.Join(dir, "good.yaml"), filepath.Join(dir, "bad.yaml"), filepath.Join(dir, "folder")
 	more := filepath.Join(folder, "more.yaml")
-	if err := os.Mkdir(folder, 0o755); err != nil {
+	empty, other, link, fifo, geneve := filepath.Join(dir, "empty"), filepath.Join(dir, "other"), filepath.Join(dir, "link"), filepath.Join(dir, "fifo"), filepath.Join(dir, "geneve")
+	yml := filepath.Join(other, "a.yml")
+	if err := errors.Join(os.Mkdir(folder, 0o755), os.Mkdir(empty, 0o755), os.Mkdir(other, 0o755), os.Symlink(good, link), unix.Mkfifo(fifo, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for path, text := range map[string]string{good: goodDocument, bad: badDocument,
+	for path, text := range map[string]string{good: goodDocument, bad: badDocument, yml: goodDocument, geneve: "tunnel: {encapsulation: geneve}\n",
 		more: "environments: [{name: e, segments: [{name: s, vni: 1, members: [a]}]}]\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -160,11 +167,18 @@ func TestCheck(t *testing.T) {
 		args []string
 		want result
 	}{
-		"good":            {[]string{good}, result{0, "fine: 1 documents, 1 hosts, 0 environments\n", ""}},
-		"a folder":        {[]string{good, folder}, result{0, "fine: 2 documents, 1 hosts, 1 environments\n", ""}},
+		"good":            {[]string{good}, result{0, "fine: 1 document, 1 host, 0 environments\n", ""}},
+		"a folder":        {[]string{good, folder}, result{0, "fine: 2 documents, 1 host, 1 environment\n", ""}},
 		"not all of them": {[]string{folder}, result{3, more + `:1:65: environments[0].segments[0].members[0]: there is no host "a"; want a host that is listed under hosts` + "\n", ""}},
 		"bad":             {[]string{bad}, result{3, strings.ReplaceAll(problems, ":2:15:", ":2:21:"), ""}},
-		"twice":           {[]string{good, good}, result{3, good + ":1:16: hosts[0].name: host a is used already at " + good + ":1:16; want another one\n" + good + ":1:25: hosts[0].vtep: VTEP 192.0.2.1 is used already at " + good + ":1:25; want another one\n", ""}},
+		"twice":           {[]string{good, good, good}, result{3, good + ": given twice; want it once\n", ""}},
+		"by two names":    {[]string{good, link, folder, more}, result{3, link + ": given twice, first as " + good + "; want it once\n" + more + ": given twice; want it once\n", ""}},
+		"an empty folder": {[]string{good, empty}, result{3, empty + ": holds no *.yaml; want a document, or a folder with some\n", ""}},
+		"other endings":   {[]string{other}, result{3, other + ": holds no *.yaml; want a document, or a folder with some\n", "overcast: " + yml + " is not read: its name does not end in .yaml\n"}},
+		"one is enough":   {[]string{yml}, result{0, "fine: 1 document, 1 host, 0 environments\n", ""}},
+		"a FIFO":          {[]string{fifo, bad}, result{3, strings.ReplaceAll(problems, ":2:15:", ":2:21:") + fifo + ": cannot be read: a FIFO and not a regular file; want a file that can be read\n", ""}},
+		"missing and bad": {[]string{missing, bad, folder}, result{1, strings.ReplaceAll(problems, ":2:15:", ":2:21:"), "overcast: environment documents: stat " + missing + ": no such file or directory\n"}},
+		"geneve":          {[]string{geneve}, result{3, geneve + `:1:25: tunnel.encapsulation: "geneve": this version carries vxlan only; want vxlan` + "\n", ""}},
 		"missing":         {[]string{good, missing}, result{1, "", "overcast: environment documents: stat " + missing + ": no such file or directory\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {

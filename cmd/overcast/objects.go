@@ -61,7 +61,7 @@ type portRow struct {
 	counters
 }
 
-func readPorts(v *view, f filter) ([]portRow, error) {
+func readPorts(v *view, s *scope) ([]portRow, error) {
 	drops, err := v.set.DropCounts()
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func readPorts(v *view, f filter) ([]portRow, error) {
 	}
 	var rows []portRow
 	for _, p := range v.report.Ports {
-		if !f.takes(p.Environment, p.Segment, p.Port) {
+		if !s.hasPort(p.Slot) {
 			continue
 		}
 		row := portRow{Port: p.Object(), Interface: p.Interface, Ifindex: p.Ifindex, State: string(p.State), MAC: p.MAC,
@@ -99,7 +99,7 @@ func portsCommand(o *options) *cobra.Command {
 		{"MTU", false, func(r portRow) string { return number(r.MTU) }},
 	}, append(counterColumns(func(r portRow) counters { return r.counters }),
 		column[portRow]{"DROPS", false, func(r portRow) string { return number(r.Drops) }})...)
-	return list(o, "ports", "Show this host's ports, the MTU their guests should have, and their traffic", []string{"oc_ports", "oc_stats"}, columns, readPorts)
+	return list(o, verb[portRow]{name: "ports", short: "Show this host's ports, the MTU their guests should have, and their traffic", rawMaps: []string{"oc_ports", "oc_stats"}, columns: columns, read: readPorts})
 }
 
 func join(addrs []netip.Addr) string {
@@ -123,14 +123,14 @@ type segmentRow struct {
 	counters
 }
 
-func readSegments(v *view, f filter) ([]segmentRow, error) {
+func readSegments(v *view, sc *scope) ([]segmentRow, error) {
 	snapshot, err := v.set.Snapshot()
 	if err != nil {
 		return nil, err
 	}
 	var rows []segmentRow
 	for _, s := range v.report.Segments {
-		if !f.takes(s.Environment, s.Segment, f.port) {
+		if !sc.hasSegment(s.Slot) {
 			continue
 		}
 		value := snapshot.Segments[s.Slot]
@@ -160,7 +160,7 @@ func segmentsCommand(o *options) *cobra.Command {
 		{"PORTS", false, func(r segmentRow) string { return number(r.Ports) }},
 		{"REMOTES", false, func(r segmentRow) string { return number(r.Remotes) }},
 	}, counterColumns(func(r segmentRow) counters { return r.counters })...)
-	return list(o, "segments", "Show the segments that this host is a member of", []string{"oc_segments", "oc_vnis", "oc_floods", "oc_stats"}, columns, readSegments)
+	return list(o, verb[segmentRow]{name: "segments", short: "Show the segments that this host is a member of", rawMaps: []string{"oc_segments", "oc_vnis", "oc_floods", "oc_stats"}, columns: columns, read: readSegments})
 }
 
 // remoteRow is another host.
@@ -176,15 +176,14 @@ type remoteRow struct {
 	counters
 }
 
-func readRemotes(v *view, f filter) ([]remoteRow, error) {
+func readRemotes(v *view, s *scope) ([]remoteRow, error) {
 	snapshot, err := v.set.Snapshot()
 	if err != nil {
 		return nil, err
 	}
-	wanted := v.remotesOf(f, snapshot.VTEPs)
 	var rows []remoteRow
 	for _, r := range v.report.Remotes {
-		if !wanted[r.Slot] {
+		if !s.hasRemote(r.Slot) {
 			continue
 		}
 		value := snapshot.Remotes[r.Slot]
@@ -204,24 +203,12 @@ func readRemotes(v *view, f filter) ([]remoteRow, error) {
 	return rows, nil
 }
 
-// remotesOf are the slots of the remotes that share a wanted segment.
-func (v *view) remotesOf(f filter, vteps map[bpf.VTEPKey]bpf.VTEP) map[uint32]bool {
-	segments := make(map[uint32]bool)
-	for _, s := range v.report.Segments {
-		segments[s.Slot] = f.takes(s.Environment, s.Segment, f.port)
-	}
-	wanted := make(map[uint32]bool)
-	for key, member := range vteps {
-		if f == (filter{}) || (key.Vni != 0 && segments[member.Segment]) {
-			wanted[member.Remote] = true
-		}
-	}
-	return wanted
-}
-
 func nextHop(path bpf.Path) string {
 	const inet = 2 // AF_INET
-	if path.Family == inet {
+	switch {
+	case path.NextHop == [16]byte{}:
+		return ""
+	case path.Family == inet:
 		return netip.AddrFrom4([4]byte(path.NextHop[:4])).String()
 	}
 	return netip.AddrFrom16(path.NextHop).String()
@@ -238,5 +225,5 @@ func remotesCommand(o *options) *cobra.Command {
 		{"NEXT HOP", true, func(r remoteRow) string { return r.NextHop }},
 		{"MTU", true, func(r remoteRow) string { return number(r.MTU) }},
 	}, counterColumns(func(r remoteRow) counters { return r.counters })...)
-	return list(o, "remotes", "Show the other hosts and the ways to them", []string{"oc_remotes", "oc_vteps", "oc_stats"}, columns, readRemotes)
+	return list(o, verb[remoteRow]{name: "remotes", short: "Show the other hosts and the ways to them", rawMaps: []string{"oc_remotes", "oc_vteps", "oc_stats"}, columns: columns, read: readRemotes})
 }

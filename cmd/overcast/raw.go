@@ -14,7 +14,8 @@ import (
 	"overcast/maps"
 )
 
-// rawMap is a map as it is.
+// rawMap is a map as it is. A filter leaves out content; how full the map is
+// stays what it is.
 type rawMap struct {
 	Map        string     `json:"map"`
 	Type       string     `json:"type"`
@@ -30,60 +31,93 @@ type rawEntry struct {
 	Value any
 }
 
-// rawReaders read a map with its own types. Empty slots of arrays are left out.
-var rawReaders = map[string]func(*ebpf.Map) ([]rawEntry, error){
-	"oc_ports":       rawRead[uint32, bpf.Port],
-	"oc_vnis":        rawRead[uint32, bpf.VNI],
-	"oc_segments":    rawRead[uint32, bpf.Segment],
-	"oc_vteps":       rawRead[bpf.VTEPKey, bpf.VTEP],
-	"oc_remotes":     rawRead[uint32, bpf.Remote],
-	"oc_fdb":         rawRead[bpf.FDBKey, bpf.FDBEntry],
-	"oc_fdb_learned": rawRead[bpf.FDBKey, bpf.LearnedEntry],
-	"oc_floods":      rawRead[bpf.FloodKey, bpf.Flood],
-	"oc_stats":       rawReadPerCPU[uint32, bpf.Counters],
-	"oc_drops":       rawReadPerCPU[bpf.DropKey, bpf.DropCount],
-	"oc_pacers":      rawRead[uint32, uint64],
+// rawReaders read a map with its own types, and what the scope has of it. Empty
+// slots of arrays are left out.
+var rawReaders = map[string]func(*ebpf.Map, *scope) ([]rawEntry, int, error){
+	"oc_ports":       rawRead(func(s *scope, ifindex uint32, _ bpf.Port) bool { return s.hasDevice(ifindex) }),
+	"oc_vnis":        rawRead(func(s *scope, vni uint32, _ bpf.VNI) bool { return s.hasVNI(vni) }),
+	"oc_segments":    rawRead(func(s *scope, slot uint32, _ bpf.Segment) bool { return s.hasSegment(slot) }),
+	"oc_vteps":       rawRead((*scope).hasMember),
+	"oc_remotes":     rawRead(func(s *scope, slot uint32, _ bpf.Remote) bool { return s.hasRemote(slot) }),
+	"oc_fdb":         rawReadFDB,
+	"oc_fdb_spill":   rawRead((*scope).hasMAC),
+	"oc_fdb_learned": rawRead(func(s *scope, k bpf.FDBKey, e bpf.LearnedEntry) bool { return s.hasMAC(k, e.Where) }),
+	"oc_floods":      rawRead(func(s *scope, k bpf.FloodKey, _ bpf.Flood) bool { return s.hasList(k.List) }),
+	"oc_stats":       rawReadPerCPU[uint32, bpf.Counters]((*scope).hasStats),
+	"oc_drops":       rawReadPerCPU[bpf.DropKey, bpf.DropCount]((*scope).hasDrop),
+	"oc_pacers":      rawRead(func(s *scope, slot uint32, _ uint64) bool { return s.hasPort(slot) }),
 }
 
-func rawRead[K any, V comparable](m *ebpf.Map) ([]rawEntry, error) {
+// rawRead makes a reader: it returns what the scope has, and the number of all.
+func rawRead[K any, V comparable](has func(*scope, K, V) bool) func(*ebpf.Map, *scope) ([]rawEntry, int, error) {
+	return func(m *ebpf.Map, s *scope) ([]rawEntry, int, error) {
+		var (
+			entries = []rawEntry{} // [] and not null
+			all     int
+			key     K
+			value   V
+			zero    V
+		)
+		array := m.Type() == ebpf.Array
+		it := m.Iterate()
+		for it.Next(&key, &value) {
+			if array && value == zero {
+				continue
+			}
+			if all++; has(s, key, value) {
+				entries = append(entries, rawEntry{key, value})
+			}
+		}
+		return entries, all, it.Err()
+	}
+}
+
+// rawReadFDB reads the MACs out of the buckets of oc_fdb.
+func rawReadFDB(m *ebpf.Map, s *scope) ([]rawEntry, int, error) {
 	var (
 		entries = []rawEntry{} // [] and not null
-		key     K
-		value   V
-		zero    V
+		all     int
 	)
-	array := m.Type() == ebpf.Array
-	it := m.Iterate()
-	for it.Next(&key, &value) {
-		if !array || value != zero {
-			entries = append(entries, rawEntry{key, value})
+	buckets, _, err := rawRead(func(*scope, uint32, bpf.FDBBucket) bool { return true })(m, s)
+	for _, bucket := range buckets {
+		for _, slot := range bucket.Value.(bpf.FDBBucket).Slot {
+			if slot.Key == 0 {
+				continue
+			}
+			key, entry := maps.FDBSlot(slot.Key, slot.Where)
+			if all++; s.hasMAC(key, entry) {
+				entries = append(entries, rawEntry{key, entry})
+			}
 		}
 	}
-	return entries, it.Err()
+	return entries, all, err
 }
 
-func rawReadPerCPU[K any, V comparable](m *ebpf.Map) ([]rawEntry, error) {
-	var (
-		entries = []rawEntry{} // [] and not null
-		key     K
-		zero    V
-	)
-	it := m.Iterate()
-	for {
-		var values []V
-		if !it.Next(&key, &values) {
-			return entries, it.Err()
-		}
-		for _, value := range values {
-			if value != zero {
+func rawReadPerCPU[K any, V comparable](has func(*scope, K) bool) func(*ebpf.Map, *scope) ([]rawEntry, int, error) {
+	return func(m *ebpf.Map, s *scope) ([]rawEntry, int, error) {
+		var (
+			entries = []rawEntry{} // [] and not null
+			all     int
+			key     K
+			zero    V
+		)
+		it := m.Iterate()
+		for {
+			var values []V
+			if !it.Next(&key, &values) {
+				return entries, all, it.Err()
+			}
+			if !slices.ContainsFunc(values, func(value V) bool { return value != zero }) {
+				continue
+			}
+			if all++; has(s, key) {
 				entries = append(entries, rawEntry{key, values})
-				break
 			}
 		}
 	}
 }
 
-func showRaw(out io.Writer, o *options, set *maps.Set, names []string) error {
+func showRaw(out io.Writer, o *options, verb string, set *maps.Set, names []string, s *scope) error {
 	var rows []rawMap
 	for _, n := range set.Named() {
 		if !slices.Contains(names, n.Name) {
@@ -93,12 +127,16 @@ func showRaw(out io.Writer, o *options, set *maps.Set, names []string) error {
 		if err != nil {
 			return fmt.Errorf("map %s: %w", n.Name, err)
 		}
-		entries, err := rawReaders[n.Name](*n.Map)
+		entries, all, err := rawReaders[n.Name](*n.Map, s)
 		if err != nil {
 			return fmt.Errorf("map %s: %w", n.Name, err)
 		}
 		memory, _ := info.Memlock()
-		rows = append(rows, rawMap{n.Name, (*n.Map).Type().String(), len(entries), (*n.Map).MaxEntries(), memory, entries})
+		most := (*n.Map).MaxEntries()
+		if n.Name == "oc_fdb" {
+			most *= bpf.FDBSlots
+		}
+		rows = append(rows, rawMap{n.Name, (*n.Map).Type().String(), all, most, memory, entries})
 	}
 	columns := []column[rawMap]{
 		{"MAP", false, func(r rawMap) string { return r.Map }},
@@ -107,13 +145,13 @@ func showRaw(out io.Writer, o *options, set *maps.Set, names []string) error {
 		{"MAX", false, func(r rawMap) string { return strconv.FormatUint(uint64(r.MaxEntries), 10) }},
 		{"MEMORY", false, func(r rawMap) string { return strconv.FormatUint(r.Memory, 10) }},
 	}
-	if err := show(out, o, "raw", columns, rows); err != nil || o.output == "json" || o.output == "yaml" {
+	if err := show(out, o, verb, columns, rows); err != nil || !o.tabular() {
 		return err
 	}
 	for _, row := range rows {
 		fmt.Fprintf(out, "\n%s\n", row.Map)
 		for _, entry := range row.Content {
-			fmt.Fprintf(out, "  %+v = %+v\n", entry.Key, entry.Value)
+			fmt.Fprintf(out, "  %v\n", entry)
 		}
 	}
 	return nil

@@ -3,8 +3,8 @@
 package main
 
 import (
-	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"unicode"
@@ -15,32 +15,43 @@ import (
 
 // MarshalJSON gives the fields the names of bpf/types.h.
 func (e rawEntry) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]any{"key": rawJSON(reflect.ValueOf(e.Key)), "value": rawJSON(reflect.ValueOf(e.Value))})
+	return json.Marshal(object{{"key", rawForm(e.Key)}, {"value", rawForm(e.Value)}})
 }
 
-// rawJSON is a key or value as JSON should show it: MACs and addresses as text,
-// other bytes in hexadecimal, and no padding.
+// String shows the same to people.
+func (e rawEntry) String() string {
+	return fmt.Sprintf("%v = %v", rawForm(e.Key), rawForm(e.Value))
+}
+
+func rawForm(v any) any {
+	return rawJSON(reflect.ValueOf(v))
+}
+
+// rawJSON is a key or value as it should be shown: the fields in their order,
+// MACs and addresses as text, and no padding.
 func rawJSON(v reflect.Value) any {
 	switch value := v.Interface().(type) {
 	case bpf.Addr:
 		return addr(value.NetAddr())
 	case [6]byte:
 		return policy.MAC(value).String()
-	case [16]byte:
-		return hex.EncodeToString(value[:])
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		fields := make(map[string]any)
+		fields := object{}
 		for i := range v.NumField() {
-			name := v.Type().Field(i).Name
-			if name != "_" && name != "Pad" {
-				fields[snakeCase(name)] = rawJSON(v.Field(i))
+			switch name := v.Type().Field(i).Name; name {
+			case "_", "Pad":
+			case "NextHop":
+				// Its family is a field beside it.
+				fields = append(fields, member{"next_hop", nextHop(v.Interface().(bpf.Path))})
+			default:
+				fields = append(fields, member{snakeCase(name), rawJSON(v.Field(i))})
 			}
 		}
 		return fields
 	case reflect.Array, reflect.Slice:
-		items := make([]any, v.Len())
+		items := make(array, v.Len())
 		for i := range items {
 			items[i] = rawJSON(v.Index(i))
 		}

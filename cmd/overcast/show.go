@@ -23,20 +23,29 @@ type column[T any] struct {
 	cell func(T) string
 }
 
+// tabular tells whether people read the output, and not programs.
+func (o *options) tabular() bool {
+	return o.output == "table" || o.output == "wide"
+}
+
 // show prints rows in the form that was asked for.
 func show[T any](out io.Writer, o *options, verb string, columns []column[T], rows []T) error {
 	switch o.output {
 	case "json":
 		return showJSON(out, verb, rows)
 	case "yaml":
+		if o.watch {
+			fmt.Fprintln(out, "---") // or they would be one document
+		}
 		return showYAML(out, verb, rows)
 	}
 	showTable(out, o.output == "wide", columns, rows)
 	return nil
 }
 
-func document[T any](verb string, rows []T) map[string]any {
-	return map[string]any{"schema": schema, verb: orEmpty(rows)}
+// document is the schema and then the rows, in this order.
+func document[T any](verb string, rows []T) object {
+	return object{{"schema", schema}, {verb, orEmpty(rows)}}
 }
 
 // orEmpty makes [] of what JSON would show as null.

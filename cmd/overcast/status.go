@@ -39,7 +39,7 @@ type statusRow struct {
 	Problems      []string              `json:"problems"` // what is not as the documents want it
 }
 
-func readStatus(v *view, _ filter) ([]statusRow, error) {
+func readStatus(v *view, _ *scope) ([]statusRow, error) {
 	r := v.report
 	row := statusRow{
 		Host: r.Host, VTEP: addr(r.VTEP), Underlay: addr(r.Underlay), Encapsulation: r.Encapsulation, TunnelPort: r.TunnelPort,
@@ -67,13 +67,23 @@ func readStatus(v *view, _ filter) ([]statusRow, error) {
 type statusLine struct{ key, value string }
 
 func statusLines(s statusRow) []statusLine {
-	lines := []statusLine{
-		{"host", s.Host},
-		{"vtep", s.VTEP},
-		{"tunnel", fmt.Sprintf("%s, UDP port %d, device %s (ifindex %d)", s.Encapsulation, s.TunnelPort, s.Tunnel.Device, s.Tunnel.Ifindex)},
-		{"agent", agentLine(s)},
-		{"attached by", s.Attach},
-		{"decap", s.Decap},
+	var lines []statusLine
+	add := func(key, value string) { lines = append(lines, statusLine{key, value}) }
+	// Without a report there is nothing but what the maps hold; and an agent
+	// that has refused its first documents knows of no tunnel.
+	if s.Host != "" {
+		add("host", s.Host)
+	}
+	if s.VTEP != "" {
+		add("vtep", s.VTEP)
+	}
+	if s.TunnelPort != 0 {
+		add("tunnel", fmt.Sprintf("%s, UDP port %d, device %s (ifindex %d)", s.Encapsulation, s.TunnelPort, s.Tunnel.Device, s.Tunnel.Ifindex))
+	}
+	add("agent", agentLine(s))
+	if s.Attach != "" {
+		add("attached by", s.Attach)
+		add("decap", s.Decap)
 	}
 	if s.Underlay != s.VTEP {
 		lines = append(lines, statusLine{"underlay", s.Underlay})
@@ -94,8 +104,10 @@ func statusLines(s statusRow) []statusLine {
 		statusLine{"segments", strconv.Itoa(s.Segments)},
 		statusLine{"ports", ports},
 		statusLine{"remotes", strconv.Itoa(s.Remotes)},
-		statusLine{"documents", s.Config.Source},
 	)
+	if s.Config.Source != "" {
+		add("documents", s.Config.Source)
+	}
 	if !s.Config.Applied.IsZero() {
 		lines = append(lines, statusLine{"applied", s.Config.Applied.Format(time.RFC3339)})
 	}
@@ -115,11 +127,13 @@ func statusLines(s statusRow) []statusLine {
 }
 
 func agentLine(s statusRow) string {
-	if s.Agent == "running" {
+	switch {
+	case s.Agent == "running" && s.Updated.IsZero():
+		return "running, and it has left no report to go by"
+	case s.Agent == "running":
 		return fmt.Sprintf("running, pid %d, version %s, since %s", s.PID, s.Version, s.Started.Format(time.RFC3339))
-	}
-	if s.Updated.IsZero() {
-		return "stopped, and it left no report"
+	case s.Updated.IsZero():
+		return "stopped, and it left no report to go by"
 	}
 	return "stopped; this is its report of " + s.Updated.Format(time.RFC3339)
 }
@@ -136,5 +150,22 @@ func statusCommand(o *options) *cobra.Command {
 		}
 		return b.String()
 	}}}
-	return list(o, "status", "Show the host's modes, why they were chosen, and the last error", []string{"oc_vnis", "oc_pacers"}, columns, readStatus)
+	cmd := list(o, verb[statusRow]{name: "status", short: "Show the host's modes, why they were chosen, and the last error",
+		rawMaps: []string{"oc_vnis", "oc_pacers"}, columns: columns, read: readStatus, whole: true})
+	var wait time.Duration
+	cmd.Flags().DurationVar(&wait, "wait", 0, "first wait until overcastd has applied its documents, at most so long, like 10s")
+	must(cmd.RegisterFlagCompletionFunc("wait", cobra.NoFileCompletions))
+	show := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("wait") {
+			if wait <= 0 {
+				return fmt.Errorf("--wait %s: want a time like 10s: %w", wait, errUsage)
+			}
+			if err := o.await(cmd.Context(), wait); err != nil {
+				return err
+			}
+		}
+		return show(cmd, args)
+	}
+	return cmd
 }

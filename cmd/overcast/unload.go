@@ -20,7 +20,8 @@ func unloadCommand(o *options) *cobra.Command {
 
 It refuses while overcastd runs, which would put everything back; --force takes
 it away all the same.`,
-		Args: noArgs,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
 			lock, err := loader.AcquireLock(o.runDir)
 			switch {

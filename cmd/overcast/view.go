@@ -5,11 +5,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"overcast/loader"
 	"overcast/maps"
@@ -18,9 +17,11 @@ import (
 // view is what there is to see: the pinned maps, and the agent's report that
 // gives their contents names.
 type view struct {
-	set    *maps.Set
-	report *loader.Report
-	alive  bool // the agent lives; else the report is stale
+	set      *maps.Set
+	report   *loader.Report
+	numbered bool   // there is no report to go by: it is made of the maps
+	alive    bool   // the agent lives; else the report is stale
+	warning  string // what whoever reads this should know of the names
 }
 
 // open opens the pinned maps. Without a report everything is shown by number.
@@ -29,79 +30,90 @@ func (o *options) open() (*view, error) {
 	if errors.Is(err, maps.ErrNotLoaded) {
 		return nil, fmt.Errorf("no datapath is loaded at %s: start overcastd, or set --pin-path", o.pinPath)
 	}
+	// A BPF file system keeps such names for itself.
+	if errors.Is(err, unix.EPERM) && strings.Contains(o.pinPath, ".") {
+		return nil, fmt.Errorf("%w: a BPF file system allows no dot in a path: set --pin-path", err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	v := &view{set: set}
-	if v.report, err = loader.ReadReport(o.runDir); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			set.Close()
-			return nil, err
-		}
-		v.report = &loader.Report{}
-	}
-	if v.alive, err = loader.IsLocked(o.runDir); err != nil {
+	if err := v.name(o.runDir); err != nil {
 		set.Close()
 		return nil, err
 	}
 	return v, nil
 }
 
-// filter chooses objects by name.
-type filter struct {
-	environment, segment, port string
+// name finds out what the contents of the maps are called, and how sure that is.
+func (v *view) name(runDir string) error {
+	var err error
+	if v.alive, err = loader.IsLocked(runDir); err != nil {
+		return err
+	}
+	var missing string
+	if v.report, missing = readReport(runDir); missing == "" {
+		if !v.alive {
+			v.warning = "overcastd is not running: names and modes are its last, counters are live"
+		}
+		return nil
+	}
+	v.numbered, v.warning = true, missing+": everything is shown by number"
+	v.report, err = numbered(v.set)
+	return err
 }
 
-// takes tells whether an object of these names is wanted. A name that the
-// object has none of (a host-wide drop has no segment) is not wanted when
-// asked for.
-func (f filter) takes(environment, segment, port string) bool {
-	return (f.environment == "" || f.environment == environment) &&
-		(f.segment == "" || f.segment == segment || f.segment == environment+"/"+segment) &&
-		(f.port == "" || f.port == port || f.port == environment+"/"+segment+"/"+port)
+// verb is a reading verb.
+type verb[T any] struct {
+	name    string
+	short   string
+	rawMaps []string
+	columns []column[T]
+	read    func(*view, *scope) ([]T, error)
+	whole   bool // it is about the host as a whole, and nothing of it can be chosen
 }
 
-// list makes a reading verb: rows that are read, filtered and shown, again and
-// again with --watch, and the maps themselves with --raw.
-func list[T any](o *options, verb, short string, rawMaps []string, columns []column[T], read func(*view, filter) ([]T, error)) *cobra.Command {
-	cmd := &cobra.Command{Use: verb, Short: short, Args: noArgs}
-	cmd.Flags().StringVar(&o.filter.environment, "environment", "", "only this environment")
-	cmd.Flags().StringVar(&o.filter.segment, "segment", "", "only this segment, as segment or environment/segment")
-	cmd.Flags().StringVar(&o.filter.port, "port", "", "only this port, as port or environment/segment/port")
+// list makes the command of a reading verb: rows that are read, filtered and
+// shown, again and again with --watch, and the maps themselves with --raw.
+func list[T any](o *options, verb verb[T]) *cobra.Command {
+	cmd := &cobra.Command{Use: verb.name, Short: verb.short, Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions}
+	filterFlags(o, cmd, verb.whole)
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "show again every second until interrupted")
-	cmd.Flags().BoolVar(&o.raw, "raw", false, "the map entries as they are, their number and memory: "+strings.Join(rawMaps, ", "))
+	cmd.Flags().BoolVar(&o.raw, "raw", false, "the map entries as they are, their number and memory: "+strings.Join(verb.rawMaps, ", "))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if verb.whole && o.filter != (filter{}) {
+			return fmt.Errorf("%s shows the host as a whole, of which --environment, --segment and --port choose nothing: %w", verb.name, errUsage)
+		}
+		w := &writer{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), o: o}
 		once := func() error {
 			v, err := o.open()
 			if err != nil {
 				return err
 			}
 			defer v.set.Close()
-			if o.raw {
-				return showRaw(cmd.OutOrStdout(), o, v.set, rawMaps)
-			}
-			rows, err := read(v, o.filter)
+			s, err := v.scope(o.filter)
 			if err != nil {
 				return err
 			}
-			if !v.alive && (o.output == "table" || o.output == "wide") {
-				fmt.Fprintln(cmd.ErrOrStderr(), "overcastd is not running: names and modes are its last, counters are live")
+			if o.raw {
+				if v.numbered && !s.all {
+					w.warn(v.warning)
+				}
+				return showRaw(w.out, o, verb.name, v.set, verb.rawMaps, s)
 			}
-			return show(cmd.OutOrStdout(), o, verb, columns, rows)
-		}
-		for {
-			if err := once(); err != nil || !o.watch {
+			rows, err := verb.read(v, s)
+			if err != nil {
 				return err
 			}
-			select {
-			case <-cmd.Context().Done():
-				return nil
-			case <-time.After(time.Second):
+			if v.numbered || o.tabular() {
+				w.warn(v.warning)
 			}
-			if o.output == "table" || o.output == "wide" {
-				fmt.Fprint(cmd.OutOrStdout(), "\x1b[H\x1b[2J")
-			}
+			return show(w.out, o, verb.name, verb.columns, rows)
 		}
+		if !o.watch {
+			return once()
+		}
+		return w.again(cmd.Context(), once)
 	}
 	return cmd
 }

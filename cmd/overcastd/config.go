@@ -115,7 +115,8 @@ func addFlags(flags *pflag.FlagSet) {
 		case string:
 			flags.String(s.flag(), initial, s.usage)
 		case int:
-			flags.Uint32(s.flag(), uint32(initial), s.usage)
+			// A text, so that what is no number is told with all other mistakes.
+			flags.String(s.flag(), strconv.Itoa(initial), s.usage)
 		case []string:
 			flags.StringSlice(s.flag(), initial, s.usage)
 		}
@@ -178,11 +179,11 @@ func readConfigFile(v *viper.Viper, flags *pflag.FlagSet) (configPlaces, error) 
 	if err != nil {
 		return nil, fmt.Errorf("configuration file: %w", err)
 	}
-	places, err := placeSettings(file, text)
+	places, written, err := placeSettings(file, text)
 	if err != nil {
 		return nil, fmt.Errorf("configuration:\n%w", err)
 	}
-	if err := v.ReadConfig(bytes.NewReader(text)); err != nil {
+	if err := v.ReadConfig(bytes.NewReader(written)); err != nil {
 		return nil, fmt.Errorf("configuration file %s: %w", file, err)
 	}
 	return places, nil
@@ -203,7 +204,12 @@ func checkConfig(raw *rawConfig, origin func(setting) string) (*Config, error) {
 	var errs []error
 	wrong := func(key, value, want string) {
 		at := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
-		errs = append(errs, fmt.Errorf("configuration: %s: %q; want %s", origin(settings[at]), value, want))
+		from := origin(settings[at])
+		err := fmt.Errorf("configuration: %s: %q; want %s", from, value, want)
+		if strings.HasPrefix(from, "flag ") {
+			err = usageError{err}
+		}
+		errs = append(errs, err)
 	}
 	if c.Host == "" {
 		hostname, err := os.Hostname()
@@ -225,8 +231,9 @@ func checkConfig(raw *rawConfig, origin func(setting) string) (*Config, error) {
 	}
 	limit := func(key, value string) uint32 {
 		n, err := strconv.ParseUint(value, 10, 32)
-		if err != nil || n == 0 || n > 1<<24 {
-			wrong(key, value, "a number from 1 to 16777216")
+		// 010 is eight to some and ten to others.
+		if err != nil || n == 0 || n > 1<<24 || strconv.FormatUint(n, 10) != value {
+			wrong(key, value, "a number from 1 to 16777216, in decimal digits and without a zero before them")
 		}
 		return uint32(n)
 	}
@@ -250,6 +257,8 @@ func checkConfig(raw *rawConfig, origin func(setting) string) (*Config, error) {
 	}
 	if !filepath.IsAbs(c.PinPath) {
 		wrong("pin_path", c.PinPath, "an absolute path")
+	} else if dotted(c.PinPath) {
+		wrong("pin_path", c.PinPath, "a path without a dot in it: a BPF file system allows none")
 	}
 	if !filepath.IsAbs(c.RunDir) {
 		wrong("run_dir", c.RunDir, "an absolute path")
@@ -260,4 +269,19 @@ func checkConfig(raw *rawConfig, origin func(setting) string) (*Config, error) {
 		wrong("store.path", c.StorePath, "a file or a folder")
 	}
 	return c, errors.Join(errs...)
+}
+
+// dotted tells whether a path has a dot where it lies in a BPF file system,
+// which keeps such names for itself (kernel/bpf/inode.c, bpf_lookup): not even
+// a look at them is permitted. What there is outside may be named as it likes.
+func dotted(path string) bool {
+	for path = filepath.Clean(path); path != "/"; path = filepath.Dir(path) {
+		if _, err := os.Stat(path); err == nil {
+			return false
+		}
+		if strings.Contains(filepath.Base(path), ".") {
+			return true
+		}
+	}
+	return false
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
@@ -188,6 +189,8 @@ func TestConfigForms(t *testing.T) {
 		"upper case":   {"host: Host-A\n", func(c *Config) any { return c.Host }, "Host-A"},
 		"dots":         {"host: a.example.org\n", func(c *Config) any { return c.Host }, "a.example.org"},
 		"a number":     {"host: 42\n", func(c *Config) any { return c.Host }, "42"},
+		"octal":        {"host: 010\n", func(c *Config) any { return c.Host }, "010"},
+		"a word":       {"host: yes\n", func(c *Config) any { return c.Host }, "yes"},
 		"metrics none": {"metrics: \"\"\n", func(c *Config) any { return c.Metrics }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,8 +227,11 @@ func TestConfigFileProblems(t *testing.T) {
 		"list of lists":         {"uplink: [[a]]\n", []string{"configuration:", "FILE:1:9: uplink: a list; want a list of names"}},
 		"not a mapping":         {"- a\n", []string{"configuration:", "FILE:1:1: a list; want a mapping with " + keys}},
 		"two documents":         {"host: a\n---\nhost: b\n", []string{"configuration:", "FILE:2:1: a second YAML document; want one document"}},
-		"syntax":                {"host: a\n  b: [\n", []string{"configuration:", "FILE:2: not YAML: mapping values are not allowed in this context"}},
-		"bad values, all":       {"decap: both\nlimits: {macs: 0, remotes: 16777217, learned: many, groups: -1}\n", []string{`configuration: FILE:1:8: decap: "both"; want auto, xdp, tc or kernel`, `configuration: FILE:2:16: limits.macs: "0"; want a number from 1 to 16777216`, `configuration: FILE:2:47: limits.learned: "many"; want a number from 1 to 16777216`, `configuration: FILE:2:61: limits.groups: "-1"; want a number from 1 to 16777216`, `configuration: FILE:2:28: limits.remotes: "16777217"; want a number from 1 to 16777216`}},
+		"syntax":                {"host: a\n  b: [\n", []string{"configuration:", "FILE:2:4: not YAML: mapping values are not allowed in this context; want a YAML document"}},
+		"syntax, then":          {"host: a\n---\nuplink: [a\n", []string{"configuration:", "FILE:3:9: not YAML: what begins here goes wrong at line 4: did not find expected ',' or ']'; want a YAML document"}},
+		"a key with an escape":  {"\"\\e[31m\": a\n", []string{"configuration:", `FILE:1:1: "\x1b[31m": unknown key "\x1b[31m"; want one of ` + keys}},
+		"other numbers":         {"limits: {remotes: 010, learned: 0x100, macs: \"07\", groups: 1_000}\n", []string{`configuration: FILE:1:46: limits.macs: "07"; want a number from 1 to 16777216, in decimal digits and without a zero before them`, `configuration: FILE:1:33: limits.learned: "0x100"; want a number from 1 to 16777216, in decimal digits and without a zero before them`, `configuration: FILE:1:60: limits.groups: "1_000"; want a number from 1 to 16777216, in decimal digits and without a zero before them`, `configuration: FILE:1:19: limits.remotes: "010"; want a number from 1 to 16777216, in decimal digits and without a zero before them`}},
+		"bad values, all":       {"decap: both\nlimits: {macs: 0, remotes: 16777217, learned: many, groups: -1}\n", []string{`configuration: FILE:1:8: decap: "both"; want auto, xdp, tc or kernel`, `configuration: FILE:2:16: limits.macs: "0"; want a number from 1 to 16777216, in decimal digits and without a zero before them`, `configuration: FILE:2:47: limits.learned: "many"; want a number from 1 to 16777216, in decimal digits and without a zero before them`, `configuration: FILE:2:61: limits.groups: "-1"; want a number from 1 to 16777216, in decimal digits and without a zero before them`, `configuration: FILE:2:28: limits.remotes: "16777217"; want a number from 1 to 16777216, in decimal digits and without a zero before them`}},
 		"bad words":             {"log: {level: loud, format: xml}\nstore: {kind: etcd}\n", []string{`configuration: FILE:1:14: log.level: "loud"; want debug, info, warn or error`, `configuration: FILE:1:28: log.format: "xml"; want text or json`, `configuration: FILE:2:15: store.kind: "etcd"; want file (this version has no other store)`}},
 		"group underlay":        {"underlay: 224.0.0.1\n", []string{`configuration: FILE:1:11: underlay: "224.0.0.1"; want a unicast IPv4 or IPv6 address of this machine, without a zone`}},
 		"mapped underlay":       {"underlay: \"::ffff:192.0.2.1\"\n", []string{`configuration: FILE:1:11: underlay: "::ffff:192.0.2.1"; want a unicast IPv4 or IPv6 address of this machine, without a zone`}},
@@ -295,14 +301,54 @@ func TestConfigFileByName(t *testing.T) {
 	}
 }
 
-func TestBadFlags(t *testing.T) {
+// A wrong call is told in plain words, every mistake of it, and has its own exit
+// code; a mistake in the file is none of the call.
+func TestExitCodes(t *testing.T) {
 	cleanEnvironment(t)
-	for _, c := range []struct{ args, want string }{
-		{"--limits-macs lots", `invalid argument "lots" for "--limits-macs" flag`},
-		{"--no-such-flag", "unknown flag: --no-such-flag"},
+	const numbers = "; want a number from 1 to 16777216, in decimal digits and without a zero before them\n"
+	file := writeConfig(t, "decap: both\n")
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--no-such-flag", 2, "unknown flag: --no-such-flag: see overcastd --help\n"},
+		{"--host", 2, "flag needs an argument: --host: see overcastd --help\n"},
+		{"extra", 2, `unexpected argument "extra": see overcastd --help` + "\n"},
+		{"--limits-macs lots --limits-learned 0x10 --decap both", 2, `configuration: flag --decap: "both"; want auto, xdp, tc or kernel` + "\n" +
+			`configuration: flag --limits-macs: "lots"` + numbers + `configuration: flag --limits-learned: "0x10"` + numbers},
+		{"--config " + file, 1, "configuration: " + file + `:1:8: decap: "both"; want auto, xdp, tc or kernel` + "\n"},
+		{"--config " + file + " --limits-macs 0", 2, "configuration: " + file + `:1:8: decap: "both"; want auto, xdp, tc or kernel` + "\n" + `configuration: flag --limits-macs: "0"` + numbers},
 	} {
-		if _, err := configOf(t, strings.Fields(c.args)...); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: got %v, want %s", c.args, err, c.want)
+		var errs bytes.Buffer
+		args := strings.Fields(c.args)
+		if !strings.Contains(c.args, "--config") {
+			args = append(args, "--config="+os.DevNull)
+			if strings.HasSuffix(c.args, "--host") {
+				args = args[:1]
+			}
+		}
+		if code := start(args, &errs); code != c.code || errs.String() != "overcastd: "+c.want {
+			t.Errorf("%s: got code %d and %q, want %d and %q", c.args, code, errs.String(), c.code, c.want)
+		}
+	}
+}
+
+// A BPF file system permits no dots; what it lies in may have some.
+func TestPinPathWithDots(t *testing.T) {
+	cleanEnvironment(t)
+	outside := filepath.Join(t.TempDir(), "a.b")
+	if err := os.Mkdir(outside, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, good := range map[string]bool{
+		"/sys/fs/bpf/over.cast": false, "/sys/fs/bpf/a.b/overcast": false, "/sys/fs/bpf/.overcast": false,
+		"/sys/fs/bpf/../bpf/overcast": true, outside + "/overcast": true, "/sys/fs/bpf/overcast": true,
+	} {
+		_, err := configOf(t, "--config", os.DevNull, "--pin-path", path)
+		want := fmt.Sprintf("configuration: flag --pin-path: %q; want a path without a dot in it: a BPF file system allows none", path)
+		if good && err != nil || !good && (err == nil || err.Error() != want) {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }

@@ -3,12 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -20,38 +19,46 @@ import (
 type configPlaces map[string]policy.Position
 
 // placeSettings reads a configuration file's text for what it sets and where.
-// The error names every key that there is not and every value of another form.
-func placeSettings(file string, text []byte) (configPlaces, error) {
+// It also returns the text with every value as it is written: viper would make
+// 8 of the text 010, and true of yes. The error names every key that there is
+// not and every value of another form.
+func placeSettings(file string, text []byte) (configPlaces, []byte, error) {
 	p := placer{file: file, places: make(configPlaces)}
-	decoder := yaml.NewDecoder(strings.NewReader(string(text)))
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	syntax := func(err error) error {
+		return policy.Problems{policy.SyntaxProblem(policy.Document{Name: file, Data: text}, decoder, err)}
+	}
 	var root, more yaml.Node
 	if err := decoder.Decode(&root); err != nil {
 		if errors.Is(err, io.EOF) {
-			return nil, nil
+			return nil, nil, nil
 		}
-		return nil, syntaxError(file, err)
+		return nil, nil, syntax(err)
 	}
-	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
+	if err := decoder.Decode(&more); err == nil {
 		p.problem(max(more.Line, 1), max(more.Column, 1), "", "a second YAML document", "one document")
+	} else if !errors.Is(err, io.EOF) {
+		return nil, nil, syntax(err)
 	}
 	if len(root.Content) > 0 && !isNull(root.Content[0]) {
 		p.mapping(root.Content[0], "")
 	}
 	if len(p.problems) > 0 {
-		return nil, p.problems
+		return nil, nil, p.problems
 	}
-	return p.places, nil
+	quoteValues(&root)
+	written, err := yaml.Marshal(&root)
+	return p.places, written, err
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
-
-func syntaxError(file string, err error) error {
-	message, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		line, _ = strconv.Atoi(m[1]) // digits
-		message = strings.TrimPrefix(err.Error(), m[0])
+// quoteValues makes texts of all values but those that are none.
+func quoteValues(node *yaml.Node) {
+	if node.Kind == yaml.ScalarNode && !isNull(node) {
+		node.Tag, node.Style = "!!str", yaml.DoubleQuotedStyle
 	}
-	return fmt.Errorf("%s:%d: not YAML: %s", file, line, message)
+	for _, child := range node.Content {
+		quoteValues(child)
+	}
 }
 
 // placer walks over the mappings of a configuration file.
@@ -87,7 +94,7 @@ func (p *placer) mapping(node *yaml.Node, section string) {
 	seen := make(map[string]int)
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		name, value := node.Content[i], node.Content[i+1]
-		key := section + name.Value
+		key := section + policy.KeyName(name.Value)
 		if !slices.Contains(known, name.Value) {
 			p.problem(name.Line, name.Column, key, fmt.Sprintf("unknown key %q", name.Value), "one of "+strings.Join(known, ", ")+policy.Hint(name.Value, known))
 			continue

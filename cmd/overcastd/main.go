@@ -6,7 +6,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 
@@ -16,14 +18,38 @@ import (
 	"overcast/loader"
 )
 
+// Exit codes.
+const (
+	exitError = 1
+	exitUsage = 2
+)
+
+// usageError is a wrong call.
+type usageError struct{ error }
+
+// Unwrap returns what was wrong with it.
+func (e usageError) Unwrap() error { return e.error }
+
 func main() {
+	os.Exit(start(os.Args[1:], os.Stderr))
+}
+
+// start is main with its surroundings as arguments.
+func start(args []string, errs io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "overcastd:", err)
-		stop()
-		os.Exit(1)
+	cmd := command()
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return 0
 	}
+	fmt.Fprintln(errs, "overcastd:", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitError
 }
 
 func command() *cobra.Command {
@@ -38,11 +64,19 @@ it over. SIGHUP, or a change of the documents, reloads them.
 Every setting is also a variable OVERCAST_<SETTING>, and a key of the
 configuration file. A flag goes before a variable, a variable before the file.
 OVERCAST_DOCUMENT may hold a whole environment document; it replaces the store.`,
-		Args:          cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unexpected argument %q: see overcastd --help", args[0])}
+			}
+			return nil
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       loader.Version(),
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w: see overcastd --help", err)}
+	})
 	addFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		config, err := readConfig(cmd.Flags())

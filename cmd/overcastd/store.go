@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -53,6 +54,7 @@ func (c *Config) watchStore(ctx context.Context, log *slog.Logger) (<-chan struc
 			return nil, fmt.Errorf("watching %s: %w", folder, err)
 		}
 	}
+	ignored := c.warnIgnored(nil, log)
 	go func() {
 		defer watcher.Close()
 		timer := time.NewTimer(0)
@@ -75,6 +77,7 @@ func (c *Config) watchStore(ctx context.Context, log *slog.Logger) (<-chan struc
 				for _, folder := range folders {
 					_ = watcher.Add(folder) // one that is gone shows when it is read
 				}
+				ignored = c.warnIgnored(ignored, log)
 				select {
 				case changed <- struct{}{}:
 				default:
@@ -83,4 +86,14 @@ func (c *Config) watchStore(ctx context.Context, log *slog.Logger) (<-chan struc
 		}
 	}()
 	return changed, nil
+}
+
+// warnIgnored tells of files that were meant as documents by their looks and
+// are none by their names, unless it has told of the same before.
+func (c *Config) warnIgnored(before []string, log *slog.Logger) []string {
+	ignored := policy.Ignored(c.StorePath)
+	if len(ignored) > 0 && !slices.Equal(ignored, before) {
+		log.Warn("files are not read, as their names do not end in .yaml", "files", ignored)
+	}
+	return ignored
 }

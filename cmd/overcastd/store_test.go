@@ -3,9 +3,12 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +135,41 @@ func TestWatchStore(t *testing.T) {
 			write(t, filepath.Join(dir, c.store, strings.Repeat("a.yaml", 1-strings.Count(c.store, ".yaml"))), "fourth")
 			awaitText("fourth")
 		})
+	}
+}
+
+// Of a *.yml beside the documents the log tells when it is there first and when
+// it comes, and once each.
+func TestWarnIgnored(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a.yml"), "")
+	write(t, filepath.Join(dir, "b.yaml"), "")
+	var text bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&text, nil))
+	config := &Config{StorePath: dir}
+	expect := func(before, want []string, told bool) []string {
+		t.Helper()
+		text.Reset()
+		got := config.warnIgnored(before, log)
+		if !slices.Equal(got, want) || (text.Len() > 0) != told {
+			t.Errorf("got %q and %q, want %q, told: %t", got, text.String(), want, told)
+		}
+		return got
+	}
+	a, c := filepath.Join(dir, "a.yml"), filepath.Join(dir, "c.yml")
+	seen := expect(nil, []string{a}, true)
+	seen = expect(seen, []string{a}, false)
+	write(t, c, "")
+	seen = expect(seen, []string{a, c}, true)
+	if err := errors.Join(os.Remove(a), os.Remove(c)); err != nil {
+		t.Fatal(err)
+	}
+	expect(seen, nil, false)
+	// And the watch begins with it.
+	write(t, a, "")
+	text.Reset()
+	if _, err := config.watchStore(t.Context(), log); err != nil || !strings.Contains(text.String(), a) {
+		t.Errorf("the log of the watch is %q, %v", text.String(), err)
 	}
 }
 

@@ -2,7 +2,7 @@
 
 // Demo shows the overlay at work: two hosts on an underlay that carries only
 // unicast IPv4, a guest on each, and a page that one fetches from the other
-// over IPv6, with every frame of it on both sides. Then a broadcast and a
+// over IPv6, with every frame of it at both guests and between the hosts. Then a broadcast and a
 // multicast ping that every guest of the segment answers.
 //
 // It needs root, and leaves nothing behind but the capture file.
@@ -59,9 +59,23 @@ func run(ctx context.Context, bin, out string, shell bool) (err error) {
 	return s.verdict(out)
 }
 
-// title prints a heading.
+// title prints a heading, bold on a terminal.
 func title(format string, args ...any) {
-	fmt.Printf("\n\x1b[1m== %s\x1b[0m\n", fmt.Sprintf(format, args...))
+	fmt.Print(heading(isTerminal(os.Stdout), fmt.Sprintf(format, args...)))
+}
+
+func heading(bold bool, text string) string {
+	if bold {
+		text = "\x1b[1m== " + text + "\x1b[0m"
+	} else {
+		text = "== " + text
+	}
+	return "\n" + text + "\n"
+}
+
+func isTerminal(file *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // verdict says what the cloud saw.

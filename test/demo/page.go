@@ -15,21 +15,19 @@ import (
 
 const hello = "Hello over IPv6, from a guest that no cloud knows of.\n"
 
+const pageURL = "http://[2001:45::5]/"
+
 // page serves a page in one guest and fetches it in the other.
 func (s *stage) page(out string) error {
-	title("A page over IPv6: client (2001:45::4) fetches http://[2001:45::5]/ from web")
-	listener, err := listen(s.web, "[2001:45::5]:80")
+	title("A page over IPv6: client (2001:45::4) fetches %s from web", pageURL)
+	server, err := s.serve()
 	if err != nil {
 		return err
 	}
-	server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, hello)
-	})}
-	go server.Serve(listener)
 	defer server.Close()
 
 	frames, err := s.capture(out, func() error {
-		text, err := fetch(s.client, "http://[2001:45::5]/")
+		text, err := fetch(s.client, pageURL)
 		if err != nil {
 			return err
 		}
@@ -39,8 +37,21 @@ func (s *stage) page(out string) error {
 	if err != nil {
 		return err
 	}
-	title("The same frames at the client and, inside their outer headers, on the underlay")
-	return trace(frames)
+	title("The same frames at client, inside their outer headers on the underlay, and at web")
+	return s.trace(frames)
+}
+
+// serve serves the page in web.
+func (s *stage) serve() (*http.Server, error) {
+	listener, err := listen(s.web, "[2001:45::5]:80")
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, hello)
+	})}
+	go server.Serve(listener)
+	return server, nil
 }
 
 // listen opens a TCP socket in a guest.

@@ -115,49 +115,74 @@ func (s *stage) inside(ctx context.Context) error {
 	return nil
 }
 
-// shell leaves the lab up until the context ends.
+// shell leaves the lab up until the context ends, with the page served.
 func (s *stage) shell(ctx context.Context) error {
-	bin, err := filepath.Abs(s.bin)
+	server, err := s.serve()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	tour, err := s.tour()
 	if err != nil {
 		return err
 	}
 	title("Look around (Ctrl-C takes it all down)")
-	fmt.Printf("A shell in a guest:    nsenter --net=%s\n", s.client.Path())
-	fmt.Printf("                       ping 2001:45::5; curl -g 'http://[2001:45::5]/' (serve a page there first)\n")
-	fmt.Printf("                       nsenter --net=%s\n", s.web.Path())
-	for _, h := range s.Hosts {
-		fmt.Printf("%s:                nsenter --net=%s\n", h.Name, h.Path())
-		fmt.Printf("                       %s/overcast status --pin-path %s --run-dir %s\n", bin, h.PinPath, h.RunDir)
-		fmt.Printf("                       tcpdump -ni %s udp port 4789\n", lab.Uplink)
-		fmt.Printf("                       its documents: %s\n", filepath.Dir(h.Document()))
-		fmt.Printf("                       its log:       %s\n", filepath.Join(h.RunDir, "overcastd.log"))
-	}
+	fmt.Print(tour)
 	<-ctx.Done()
+	fmt.Println()
 	return nil
 }
 
-// capture records a page's way, guest side and underlay, into a file.
+// tour lists commands that work as they are.
+func (s *stage) tour() (string, error) {
+	bin, err := filepath.Abs(s.bin)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	line := func(what, format string, args ...any) {
+		fmt.Fprintf(&b, "%-23s%s\n", what, fmt.Sprintf(format, args...))
+	}
+	line("the page of web:", "nsenter --net=%s curl -g '%s'", s.client.Path(), pageURL)
+	line("a ping to web:", "nsenter --net=%s ping -c 3 2001:45::5", s.client.Path())
+	for _, g := range s.guests {
+		line("a shell in "+g.Name+":", "nsenter --net=%s", g.Path())
+	}
+	for _, h := range s.Hosts {
+		line("a shell in "+h.Name+":", "nsenter --net=%s", h.Path())
+		line("  its state:", "%s/overcast status --pin-path %s --run-dir %s", bin, h.PinPath, h.RunDir)
+		line("  its tunnels:", "nsenter --net=%s tcpdump -ni %s udp port 4789", h.Path(), lab.Uplink)
+		line("  its documents:", "%s", filepath.Dir(h.Document()))
+		line("  its log:", "%s", filepath.Join(h.RunDir, "overcastd.log"))
+	}
+	return b.String(), nil
+}
+
+// capture records a page's way, both guests' sides and underlay, into a file.
 func (s *stage) capture(out string, during func() error) ([]lab.Frame, error) {
-	guest, err := s.Capture(s.client.Namespace, lab.GuestDevice, "client")
-	if err != nil {
-		return nil, err
+	var captures []*lab.Capture
+	for _, at := range []struct {
+		in            *lab.Namespace
+		device, place string
+	}{{s.client.Namespace, lab.GuestDevice, "client"}, {s.Hosts[0].Namespace, lab.Uplink, "underlay"}, {s.web.Namespace, lab.GuestDevice, "web"}} {
+		c, err := s.Capture(at.in, at.device, at.place)
+		if err != nil {
+			return nil, err
+		}
+		captures = append(captures, c)
 	}
-	underlay, err := s.Capture(s.Hosts[0].Namespace, lab.Uplink, "underlay")
-	if err != nil {
-		return nil, err
-	}
-	err = during()
+	err := during()
 	settle()
-	guest.Stop()
-	underlay.Stop()
+	var frames []lab.Frame
+	for _, c := range captures {
+		c.Stop()
+		frames = append(frames, c.Frames()...)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return nil, err
 	}
-	if err := lab.WritePcapng(out, guest, underlay); err != nil {
-		return nil, err
-	}
-	return append(guest.Frames(), underlay.Frames()...), nil
+	return frames, lab.WritePcapng(out, captures...)
 }

@@ -3,7 +3,10 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -14,17 +17,49 @@ import (
 	"overcast/test/lab"
 )
 
-// trace prints frames in the order of time, and checks that the story is
-// complete: ND, TCP and the page on both sides.
-func trace(frames []lab.Frame) error {
-	slices.SortStableFunc(frames, func(a, b lab.Frame) int { return a.Time.Compare(b.Time) })
-	seen := make(map[string]bool)
-	var start time.Time
+// sight is a frame that was seen somewhere.
+type sight struct {
+	lab.Frame
+	outer  string // its outer headers, if it had some
+	inner  []gopacket.Layer
+	onward int // how far it has come: 0 where it was sent
+}
+
+// places are where frames are seen, on the way from client to web.
+var places = []string{"client", "underlay", "web"}
+
+// sights puts frames in the order of cause and effect. That is the order of
+// time; but the kernel gives a frame its time once as it comes in, so what goes
+// on to a guest has the same there. Such frames are in the order of their way.
+func sights(frames []lab.Frame, client net.HardwareAddr) []sight {
+	var all []sight
 	for _, frame := range frames {
 		packet := gopacket.NewPacket(frame.Data, layers.LayerTypeEthernet, gopacket.Default)
-		outer, inner := split(packet)
-		text, mark := describe(inner)
-		if frame.Place == "underlay" && outer == "" {
+		s := sight{Frame: frame, onward: slices.Index(places, frame.Place)}
+		s.outer, s.inner = split(packet)
+		if eth, ok := s.inner[0].(*layers.Ethernet); ok && !bytes.Equal(eth.SrcMAC, client) {
+			s.onward = len(places) - 1 - s.onward
+		}
+		all = append(all, s)
+	}
+	slices.SortStableFunc(all, func(a, b sight) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.onward, b.onward))
+	})
+	return all
+}
+
+// trace prints frames in their order, and checks that the story is complete: ND,
+// TCP and the page, everywhere.
+func (s *stage) trace(frames []lab.Frame) error {
+	client, err := net.ParseMAC(s.client.MAC)
+	if err != nil {
+		return err
+	}
+	seen := make(map[string]bool)
+	var start time.Time
+	for _, frame := range sights(frames, client) {
+		text, mark := describe(frame.inner)
+		if frame.Place == "underlay" && frame.outer == "" {
 			continue // the hosts' own ARP
 		}
 		if start.IsZero() {
@@ -34,14 +69,14 @@ func trace(frames []lab.Frame) error {
 			seen[frame.Place+" "+mark] = true
 		}
 		fmt.Printf("%8.3f ms  %-8s  %s\n", float64(frame.Time.Sub(start).Microseconds())/1000, frame.Place, text)
-		if outer != "" {
-			fmt.Printf("%21s   inside %s\n", "", outer)
+		if frame.outer != "" {
+			fmt.Printf("%21s   inside %s\n", "", frame.outer)
 		}
 	}
-	for _, place := range []string{"client", "underlay"} {
+	for _, place := range places {
 		for _, mark := range []string{"solicitation", "advertisement", "syn", "ok"} {
 			if !seen[place+" "+mark] {
-				return fmt.Errorf("the trace lacks the %s at the %s", mark, place)
+				return fmt.Errorf("the trace lacks the %s at %s", mark, place)
 			}
 		}
 	}

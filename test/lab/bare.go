@@ -4,7 +4,9 @@ package lab
 
 import (
 	"errors"
+	"io"
 
+	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 )
 
@@ -40,4 +42,15 @@ func (n *Namespace) LinkIndex(name string) (uint32, error) {
 		return nil
 	})
 	return index, err
+}
+
+// AttachIngress puts a program at a device's tc ingress. It ends with the
+// device, and with tcx when it is closed.
+func (n *Namespace) AttachIngress(device string, program *ebpf.Program) (io.Closer, error) {
+	var attached io.Closer
+	err := n.withLink(device, func(link netlink.Link) (err error) {
+		attached, err = attachIngress(link, program)
+		return err
+	})
+	return attached, err
 }

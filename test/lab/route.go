@@ -18,6 +18,7 @@ type Route struct {
 	Device    string
 	Source    netip.Addr // preferred source address; zero: the kernel's choice
 	Blackhole bool       // silently nowhere; the other fields but To do not matter
+	Local     bool       // every address of it is the namespace's own; likewise
 }
 
 // AddRoute adds a route, or replaces that to the same destination.
@@ -26,6 +27,13 @@ func (n *Namespace) AddRoute(r Route) error {
 	if r.Blackhole {
 		route.Type = unix.RTN_BLACKHOLE
 		return n.Do(func() error { return netlink.RouteReplace(&route) })
+	}
+	if r.Local {
+		route.Type, route.Scope, route.Table = unix.RTN_LOCAL, netlink.SCOPE_HOST, unix.RT_TABLE_LOCAL
+		return n.withLink("lo", func(link netlink.Link) error {
+			route.LinkIndex = link.Attrs().Index
+			return netlink.RouteReplace(&route)
+		})
 	}
 	if r.Via.IsValid() {
 		route.Gw = r.Via.AsSlice()

@@ -70,9 +70,20 @@ func (d *Datapath) load(o Options) error {
 	if err := d.Fill(o.Document, o.Host, o.Facts); err != nil {
 		return err
 	}
-	var err error
-	d.programs, err = loader.LoadPrograms(d.Maps, o.Constants)
-	return err
+	return d.Reload(o.Constants)
+}
+
+// Reload loads the programs with other constants; the maps stay.
+func (d *Datapath) Reload(constants bpf.Constants) error {
+	programs, err := loader.LoadPrograms(d.Maps, constants)
+	if err != nil {
+		return err
+	}
+	if d.programs != nil {
+		d.programs.Close()
+	}
+	d.programs = programs
+	return nil
 }
 
 // Fill takes the maps to another document or to other facts, as a change of
@@ -99,6 +110,11 @@ func (d *Datapath) Fill(document, host string, facts maps.Facts) error {
 	}
 	d.Contents = want
 	return nil
+}
+
+// Program returns a loaded program, nil where there is none of this name.
+func (d *Datapath) Program(name string) *ebpf.Program {
+	return d.programs.Programs[name]
 }
 
 // Close unloads programs and maps.

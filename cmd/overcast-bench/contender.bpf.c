@@ -1,0 +1,160 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What the rivals of the benchmark need: frames handed on with nothing done to
+ * them, the kernel's VXLAN device in metadata mode, an XDP program that passes
+ * everything, and a sink that counts.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+struct contender_config {
+	__u32 to;   /* ifindex that frames of a guest go to */
+	__u32 port; /* ifindex of the guest's port */
+	__u32 vni;
+	__u32 ipv6; /* the underlay is IPv6 */
+	__u32 local_v4; /* host byte order */
+	__u32 remote_v4;
+	__u8 local_v6[16];
+	__u8 remote_v6[16];
+};
+
+volatile const struct contender_config contender = {};
+
+/* No overlay: on to the wire as it is. */
+SEC("tc")
+int bare_out(struct __sk_buff *skb)
+{
+	return bpf_redirect(contender.to, 0);
+}
+
+/* To the guest by the fastest way that there is. */
+SEC("tc")
+int to_guest(struct __sk_buff *skb)
+{
+	if (skb->pkt_type != PACKET_HOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(contender.port, 0);
+}
+
+/* The kernel's VXLAN device in metadata mode. */
+SEC("tc")
+int metadata_out(struct __sk_buff *skb)
+{
+	struct bpf_tunnel_key key = {.tunnel_id = contender.vni, .tunnel_ttl = 64};
+	__u64 flags = BPF_F_ZERO_CSUM_TX;
+
+	if (contender.ipv6) {
+		flags |= BPF_F_TUNINFO_IPV6;
+		for (int i = 0; i < 4; i++) {
+			key.remote_ipv6[i] = ((const volatile __u32 *)contender.remote_v6)[i];
+			key.local_ipv6[i] = ((const volatile __u32 *)contender.local_v6)[i];
+		}
+	} else {
+		key.remote_ipv4 = contender.remote_v4;
+		key.local_ipv4 = contender.local_v4;
+	}
+	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags))
+		return TC_ACT_SHOT;
+	return bpf_redirect(contender.to, 0);
+}
+
+/* Puts a driver into native XDP and does nothing else. */
+SEC("xdp.frags")
+int pass(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+
+/* Copies that a sink has taken, by CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} sink_total SEC(".maps");
+
+/* The same by the last four bytes of the outer destination, or by device. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, __u64);
+} sink_each SEC(".maps");
+
+#define SINK_TUNNEL_PORT 4789
+#define SINK_ETHERTYPE 0x88b5 /* IEEE Std 802: local experimental */
+
+/* Is this a copy? Then to whom. */
+static __always_inline bool sink_takes(struct __sk_buff *skb, __u32 *to)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct ethhdr *eth = data;
+	struct ipv6hdr *ip6 = (void *)(eth + 1);
+	struct iphdr *ip = (void *)(eth + 1);
+	struct udphdr *udp;
+
+	if ((void *)(eth + 1) > end)
+		return false;
+	*to = skb->ifindex;
+	if (eth->h_proto == bpf_htons(SINK_ETHERTYPE))
+		return true;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		udp = (void *)(ip + 1);
+		if ((void *)(udp + 1) > end || ip->protocol != IPPROTO_UDP)
+			return false;
+		*to = bpf_ntohl(ip->daddr);
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		udp = (void *)(ip6 + 1);
+		if ((void *)(udp + 1) > end || ip6->nexthdr != IPPROTO_UDP)
+			return false;
+		*to = bpf_ntohl(ip6->daddr.in6_u.u6_addr32[3]);
+	} else {
+		return false;
+	}
+	return udp->dest == bpf_htons(SINK_TUNNEL_PORT);
+}
+
+/* Counts copies and ends them; all else passes. */
+SEC("tc")
+int sink(struct __sk_buff *skb)
+{
+	__u32 to, zero = 0;
+	__u64 *count;
+
+	if (!sink_takes(skb, &to))
+		return TC_ACT_UNSPEC;
+	count = bpf_map_lookup_elem(&sink_total, &zero);
+	if (count)
+		++*count;
+	return TC_ACT_SHOT;
+}
+
+/* Counts them one by one as well. */
+SEC("tc")
+int sink_apart(struct __sk_buff *skb)
+{
+	__u64 *count, one = 1;
+	__u32 to;
+
+	if (!sink_takes(skb, &to))
+		return TC_ACT_UNSPEC;
+	count = bpf_map_lookup_elem(&sink_each, &to);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	else
+		bpf_map_update_elem(&sink_each, &to, &one, BPF_ANY);
+	return TC_ACT_SHOT;
+}
