@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +44,28 @@ func ensureBPFFS(path string) error {
 		return fmt.Errorf("mounting a BPF file system at %s: %w", defaultBPFFS, err)
 	}
 	return nil
+}
+
+// machineSees tells whether the first process has the file system of a path
+// mounted too. If not, that is of a mount namespace of our own (such as `ip
+// netns exec` makes), and what is pinned there ends with the namespace.
+func machineSees(path string) bool {
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		return true
+	}
+	mounts, err := os.ReadFile("/proc/1/mountinfo")
+	if err != nil {
+		return true // not to be told
+	}
+	device := fmt.Sprintf("%d:%d", unix.Major(stat.Dev), unix.Minor(stat.Dev))
+	for line := range strings.SplitSeq(string(mounts), "\n") {
+		// mount id, parent, device (proc_pid_mountinfo(5))
+		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == device {
+			return true
+		}
+	}
+	return false
 }
 
 // isBPFFS tells whether the nearest existing folder above a path is in a bpffs.
@@ -84,6 +107,16 @@ func removePins(path string) error {
 	for _, name := range append(names, bpf.ConstantsVariable) {
 		errs = append(errs, removePin(filepath.Join(path, name)), removePin(filepath.Join(path, name+staging)))
 	}
+	errs = append(errs, removePinFolders(path))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("removing the pins: %w", err)
+	}
+	return nil
+}
+
+// removePinFolders removes the folders for pins if there are none in them.
+func removePinFolders(path string) error {
+	var errs []error
 	for _, folder := range []string{filepath.Join(path, linksDir), path} {
 		err := os.Remove(folder)
 		// Not empty: it is somebody else's too. Busy: the file system's root.
@@ -91,10 +124,7 @@ func removePins(path string) error {
 			errs = append(errs, absent(err))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("removing the pins: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func removePin(path string) error {

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestEnsurePinPath(t *testing.T) {
@@ -102,4 +105,30 @@ func TestUnloadElsewhere(t *testing.T) {
 	if err := Unload(filepath.Join(dir, "missing"), t.TempDir()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A file system that only our mount namespace has is told from the machine's.
+func TestMachineSees(t *testing.T) {
+	if !machineSees("/") || !machineSees("/missing") {
+		t.Error("the root is said to be ours alone")
+	}
+	dir := t.TempDir()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
+		if err == nil {
+			err = unix.Mount("bpf", dir, "bpf", 0, "")
+		}
+		if err != nil {
+			t.Error(err)
+		} else if machineSees(dir) {
+			t.Error("a mount of a namespace of our own is said to be the machine's")
+		}
+	}()
+	<-done
 }

@@ -56,23 +56,45 @@ func clsactFilter(at place, fd int) *netlink.BpfFilter {
 	}
 }
 
+// isOurName tells whether a program has one of our names.
+func isOurName(name string) bool {
+	return name == bpf.UplinkXDP || slices.Contains(tcPrograms, name)
+}
+
+// clsactFilters are the filters of ours on a device, one at most.
+func clsactFilters(device netlink.Link) []*netlink.BpfFilter {
+	filters, err := netlink.FilterList(device, netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return nil // no qdisc there, or the device has just gone
+	}
+	var ours []*netlink.BpfFilter
+	for _, filter := range filters {
+		f, ok := filter.(*netlink.BpfFilter)
+		if ok && f.Handle == clsactHandle && slices.Contains(tcPrograms, f.Name) {
+			ours = append(ours, f)
+		}
+	}
+	return ours
+}
+
+func clsactOccupants(device netlink.Link) []occupant {
+	var all []occupant
+	for _, f := range clsactFilters(device) {
+		all = append(all, occupant{id: ebpf.ProgramID(f.Id)})
+	}
+	return all
+}
+
 // clsactPlaces lists the devices of this namespace that have a filter of ours.
 func clsactPlaces() ([]place, error) {
-	links, err := netlink.LinkList()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("listing the devices: %w", err)
 	}
 	var places []place
 	for _, l := range links {
-		filters, err := netlink.FilterList(l, netlink.HANDLE_MIN_INGRESS)
-		if err != nil {
-			continue // no qdisc there, or the device has just gone
-		}
-		for _, filter := range filters {
-			f, ok := filter.(*netlink.BpfFilter)
-			if ok && f.Handle == clsactHandle && slices.Contains(tcPrograms, f.Name) {
-				places = append(places, place{f.Name, uint32(l.Attrs().Index)})
-			}
+		for _, f := range clsactFilters(l) {
+			places = append(places, place{f.Name, uint32(l.Attrs().Index)})
 		}
 	}
 	return places, nil

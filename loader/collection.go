@@ -20,30 +20,39 @@ import (
 // rodata is the name of the map in which the object keeps its constants.
 const rodata = ".rodata"
 
+// pinned is what openMaps has found.
+type pinned uint8
+
+const (
+	pinsNone  pinned = iota // nothing, or not all that belongs together
+	pinsUnfit               // maps of other sizes: the new ones are empty
+	pinsTaken
+)
+
 // openMaps opens the pinned maps, if all are there and of the right form, and
-// else makes new ones, which commitPins pins later. fresh says that they are
-// new and empty although others were pinned: their sizes have changed.
-func openMaps(pinPath string, limits maps.Limits) (set *maps.Set, fresh bool, err error) {
+// else makes new ones, which commitPins pins later.
+func openMaps(pinPath string, limits maps.Limits) (*maps.Set, pinned, error) {
+	found := pinsNone
 	spec, err := sizedSpec(limits)
 	if err != nil {
-		return nil, false, err
+		return nil, found, err
 	}
-	set, err = maps.Open(pinPath)
+	set, err := maps.Open(pinPath)
 	if err == nil {
 		if compatible(spec, set) {
-			return set, false, nil
+			return set, pinsTaken, nil
 		}
 		set.Close()
-		fresh = true
+		found = pinsUnfit
 	} else if !errors.Is(err, maps.ErrNotLoaded) {
-		return nil, false, err
+		return nil, found, err
 	}
 
 	// Entries of one map name slots of another, so it is all or none.
 	if set, err = NewMaps(limits); err != nil {
-		return nil, false, err
+		return nil, found, err
 	}
-	return set, fresh, nil
+	return set, found, nil
 }
 
 func sizedSpec(limits maps.Limits) (*ebpf.CollectionSpec, error) {

@@ -27,19 +27,27 @@ type Datapath struct {
 	magic    uint64
 	set      *maps.Set
 
-	collection *ebpf.Collection // nil before the first Apply
-	constants  bpf.Constants    // those of collection
-	placed     map[place]bool   // where the programs of collection are
+	collection *ebpf.Collection          // nil before the first Apply
+	programs   map[string]ebpf.ProgramID // of collection, by name
+	constants  bpf.Constants             // those of collection
+	placed     map[place]ebpf.ProgramID  // what has been put where; whether it is still there is asked
+	bearing    map[uint32]bool           // the ports that have theirs, by ifindex
 
 	state    *policy.State
 	contents *maps.Contents
 	slots    map[string]uint32
 	machine  *machine
 	routes   *routes
+	own      map[uint32]string // devices that cannot be ports, and why
+	barred   []string          // what to say of the ports that are such devices
 	uplinks  []uplink
 	tunnel   tunnelState
 	refused  map[uint32]string // uplinks that refused XDP, and why
 	asked    map[string]time.Time
+	counted  map[string]uint32       // by port object: the ifindex that its drops are counted under
+	former   map[uint32]DeviceReport // what devices were like before us
+	failures []string                // what the machine refused the last time
+	ran      bool                    // a datapath was pinned when we started
 }
 
 // tunnelState is what became of the tunnel device.
@@ -48,18 +56,11 @@ type tunnelState struct {
 	held error // another device has the port
 }
 
-// Start opens the maps that are pinned, or makes new ones. slots are those of
-// an earlier run's report, so that ports keep their counters. Nothing in the
-// kernel's packet path changes before the first Apply.
-func Start(opts Options, slots map[string]uint32) (*Datapath, error) {
+// Start opens the maps that are pinned, or makes new ones. earlier is an
+// earlier run's report, if there is one, so that ports keep their counters.
+// Nothing in the kernel's packet path changes before the first Apply.
+func Start(opts Options, earlier *Report) (*Datapath, error) {
 	features, err := Probe()
-	if err != nil {
-		return nil, err
-	}
-	if err := ensurePinPath(opts.PinPath); err != nil {
-		return nil, err
-	}
-	set, fresh, err := openMaps(opts.PinPath, opts.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -67,25 +68,67 @@ func Start(opts Options, slots map[string]uint32) (*Datapath, error) {
 		opts:     opts,
 		log:      opts.Log,
 		features: features,
-		hooks:    hooks{pinPath: opts.PinPath, tcx: features.TCX},
-		set:      set,
-		slots:    slots,
+		hooks:    hooks{pinPath: opts.PinPath, tcx: features.TCX, ours: make(map[ebpf.ProgramID]bool)},
+		placed:   make(map[place]ebpf.ProgramID),
 		refused:  make(map[uint32]string),
 		asked:    make(map[string]time.Time),
+		counted:  make(map[string]uint32),
+		former:   make(map[uint32]DeviceReport),
 	}
-	if fresh {
-		d.slots = nil
-		d.log.Warn("the maps have other sizes than the pinned ones: counters and learned MACs start anew")
+	if err := d.ensurePinPath(); err != nil {
+		return nil, err
 	}
-	if err := set.PrepareDrops(); err != nil {
+	if !machineSees(opts.PinPath) {
+		d.log.Warn("the BPF file system is only in a mount namespace of our own, and the datapath ends with that: mount one on the host first, and enter network namespaces by nsenter --net, not by ip netns exec", "pin_path", opts.PinPath)
+	}
+	if err := d.takeFormer(earlier); err != nil {
+		return nil, err
+	}
+	set, found, err := openMaps(opts.PinPath, opts.Limits)
+	if err != nil {
+		return nil, err
+	}
+	d.set = set
+	places, err := d.hooks.attached()
+	if err != nil {
 		set.Close()
 		return nil, err
 	}
-	if d.magic, err = magic(opts.PinPath); err != nil {
+	// Programs run on without the pins of their maps.
+	d.ran = found != pinsNone || len(places) > 0
+	if earlier != nil {
+		d.slots = earlier.Slots()
+		for _, port := range earlier.Ports {
+			d.counted[port.Object()] = port.DropsIfindex
+		}
+	}
+	if found == pinsUnfit {
+		d.slots = nil
+		d.log.Warn("the maps have other sizes than the pinned ones: counters and learned MACs start anew")
+	}
+	if err := d.prepare(); err != nil {
 		set.Close()
 		return nil, err
 	}
 	return d, nil
+}
+
+// prepare fills what the maps need from the start.
+func (d *Datapath) prepare() error {
+	if err := d.set.PrepareDrops(); err != nil {
+		return err
+	}
+	var err error
+	if d.hooks.mark, err = mapID(d.set.Drops); err != nil {
+		return err
+	}
+	d.magic, err = magic(d.opts.PinPath)
+	return err
+}
+
+// Ran tells whether there was a datapath before this one, which it continues.
+func (d *Datapath) Ran() bool {
+	return d.ran
 }
 
 // Close lets go of the datapath, which goes on forwarding.
@@ -101,39 +144,104 @@ func (d *Datapath) Maps() *maps.Set {
 	return d.set
 }
 
+// State returns the state in force, nil before there is one.
+func (d *Datapath) State() *policy.State {
+	return d.state
+}
+
 // Contents returns what the maps hold after the last Apply, nil before it.
 func (d *Datapath) Contents() *maps.Contents {
 	return d.contents
 }
 
-// Apply makes this host's part of the datapath what the state says. If it
-// fails, what ran before goes on as far as it can, and the state is not taken.
+// Apply makes this host's part of the datapath what the state says. If the
+// state cannot be here, the error is a RefusalError, and what ran before goes
+// on, untouched. Any other error tells what the machine refused; the rest is
+// in force, and Refresh tries again.
 func (d *Datapath) Apply(state *policy.State) error {
-	if state.Tunnel.Encapsulation != policy.VXLAN {
-		return fmt.Errorf("tunnel.encapsulation %s: this version carries vxlan only", state.Tunnel.Encapsulation)
-	}
+	return d.take(state, func() error { return errors.Join(d.checkPorts(), d.checkStrangers()) })
+}
+
+// Resume is Apply for a state that was in force before this agent started:
+// where the machine has changed since, the rest of the state stays in force.
+func (d *Datapath) Resume(state *policy.State) error {
+	return d.take(state, func() error { return nil })
+}
+
+func (d *Datapath) take(state *policy.State, fits func() error) error {
 	previous := d.state
 	d.state = state
-	if err := d.Refresh(); err != nil {
-		d.state = previous
-		return err
+	refuse := func(err error) error {
+		if d.state = previous; previous != nil {
+			err = errors.Join(err, d.look())
+		}
+		return &RefusalError{err}
 	}
-	return nil
+	if err := d.check(state); err != nil {
+		return refuse(err)
+	}
+	if err := d.look(); err != nil {
+		return refuse(err)
+	}
+	if err := fits(); err != nil {
+		return refuse(err)
+	}
+	have, want, err := d.plan()
+	if err != nil {
+		return refuse(err)
+	}
+	return d.settle(have, want)
 }
 
 // Refresh looks at the machine anew and brings maps and programs in line with
 // it and with the state: devices come and go, and whatever has drifted heals.
+// What cannot be done does not keep it from the rest.
 func (d *Datapath) Refresh() error {
 	if d.state == nil {
 		return nil
 	}
 	if err := d.look(); err != nil {
-		return err
+		return d.noteFailure(err)
 	}
-	if err := d.fill(); err != nil {
-		return err
+	have, want, err := d.plan()
+	if err != nil {
+		if d.contents != nil {
+			err = errors.Join(err, d.place())
+		}
+		return d.noteFailure(err)
 	}
-	return d.place()
+	return d.settle(have, want)
+}
+
+// settle writes the maps and puts the programs in their places.
+func (d *Datapath) settle(have *maps.Snapshot, want *maps.Contents) error {
+	err := d.set.Apply(have, want)
+	if err == nil || d.contents == nil { // the maps hold no others
+		d.contents, d.slots = want, want.Slots
+	}
+	return d.noteFailure(errors.Join(err, d.moveDrops(), d.place()))
+}
+
+// moveDrops lets a port keep its drops when its device is made anew. It comes
+// before the programs: none runs on the new device yet, nor on the old one.
+func (d *Datapath) moveDrops() error {
+	kept := make(map[string]uint32)
+	var errs []error
+	d.eachPort(func(object string, _ *policy.Port) {
+		kept[object] = d.counted[object]
+	})
+	for ifindex, object := range d.contents.PortNames {
+		last := kept[object]
+		_, lives := d.machine.byIndex[last]
+		if last != 0 && last != ifindex && !lives {
+			errs = append(errs, d.set.MoveDrops(last, ifindex))
+		}
+		if _, ok := kept[object]; ok {
+			kept[object] = ifindex
+		}
+	}
+	d.counted = kept
+	return errors.Join(errs...)
 }
 
 // RefreshPaths follows a change of routes or neighbours and touches only the
@@ -142,15 +250,19 @@ func (d *Datapath) RefreshPaths() (int, error) {
 	if d.state == nil || d.contents == nil {
 		return 0, nil
 	}
-	previous := d.routes
+	previous, barred := d.routes, d.barred
 	if err := d.look(); err != nil {
-		return 0, err
+		return 0, d.noteFailure(err)
 	}
-	if !sameUplinks(previous, d.routes) {
+	if !sameUplinks(previous, d.routes) || !slices.Equal(barred, d.barred) {
 		// An uplink more or less, or another MTU: programs and segments change.
 		return 0, d.Refresh()
 	}
-	return d.set.SetPaths(d.routes.paths)
+	changed, err := d.set.SetPaths(d.routes.paths)
+	if err != nil {
+		return changed, d.noteFailure(err)
+	}
+	return changed, nil
 }
 
 // sameUplinks tells whether only next hops and MACs differ.
@@ -191,6 +303,8 @@ func (d *Datapath) look() error {
 		return err
 	}
 	d.machine, d.routes = m, r
+	d.own = d.hostDevices()
+	d.barred = d.barredPorts()
 	d.resolve(r.unresolved)
 	return nil
 }
@@ -212,27 +326,24 @@ func (d *Datapath) resolve(hops []netlink.Neigh) {
 	resolve(due)
 }
 
-// fill brings the maps in line.
-func (d *Datapath) fill() error {
+// plan works out what the maps hold and what they should, and refuses what they
+// cannot. Nothing is written.
+func (d *Datapath) plan() (*maps.Snapshot, *maps.Contents, error) {
 	have, err := d.set.Snapshot()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	want, err := maps.Compile(d.state, maps.Facts{
-		Ports: d.machine.ports(d.state),
+		Ports: d.machine.ports(d.state, d.own),
 		Paths: d.routes.paths,
 		MTUs:  d.routes.mtus,
 		MTU:   d.underlayMTU(),
 		Slots: d.slots,
 	}, have, d.opts.Limits)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if err := d.set.Apply(have, want); err != nil {
-		return err
-	}
-	d.contents, d.slots = want, want.Slots
-	return nil
+	return have, want, d.set.Fits(want)
 }
 
 // underlayMTU is what a segment without remotes goes by: the smallest MTU of
@@ -270,206 +381,4 @@ func (d *Datapath) uplinkDevices() []device {
 	}
 	slices.SortFunc(devices, func(a, b device) int { return int(a.ifindex) - int(b.ifindex) })
 	return devices
-}
-
-// place brings programs and devices in line.
-func (d *Datapath) place() error {
-	if err := d.ensureTunnel(); err != nil {
-		return err
-	}
-	if err := d.chooseUplinks(); err != nil {
-		return err
-	}
-	if err := d.ensurePrograms(); err != nil {
-		return err
-	}
-	if err := d.attachTunnel(); err != nil {
-		return err
-	}
-	if err := d.attachUplinks(); err != nil {
-		return err
-	}
-	if err := d.attachPorts(); err != nil {
-		return err
-	}
-	if err := d.prune(); err != nil {
-		return err
-	}
-	return commitPins(d.opts.PinPath, d.set, d.collection)
-}
-
-func (d *Datapath) ensureTunnel() error {
-	link, err := ensureTunnel(d.state.Tunnel.Port)
-	if err != nil {
-		return err
-	}
-	d.tunnel.link = link
-	return nil
-}
-
-// wantedConstants are the constants for what has been chosen.
-func (d *Datapath) wantedConstants() bpf.Constants {
-	local := d.local()
-	c := bpf.Constants{
-		Magic:          d.magic,
-		TunnelIfindex:  uint32(d.tunnel.link.Attrs().Index),
-		TunnelPortBe:   networkOrder(d.state.Tunnel.Port),
-		SourcePortMin:  SourcePortMin,
-		SourcePortMask: SourcePortMask,
-		Strip:          bpf.StripTC,
-	}
-	c.Local.B = bpf.AddrFrom(local).B
-	if d.tunnel.held != nil {
-		c.TunnelIfindex = 0
-	}
-	if local.Is6() {
-		c.Ipv6 = 1
-	}
-	if d.features.DecapFlags {
-		c.DecapFlags = 1
-	}
-	if d.opts.Decap == DecapKernel {
-		c.Strip = bpf.StripKernel
-	}
-	n := 0
-	for _, u := range d.uplinks {
-		if u.decap == DecapXDP && n < len(c.XdpUplinks) {
-			c.XdpUplinks[n] = u.ifindex
-			n++
-		}
-	}
-	return c
-}
-
-// networkOrder returns a 16-bit number whose bytes in memory are big-endian.
-func networkOrder(v uint16) uint16 {
-	return v<<8 | v>>8
-}
-
-// ensurePrograms loads the programs anew if their constants have changed.
-// Those on the devices go on until attach replaces them.
-func (d *Datapath) ensurePrograms() error {
-	constants := d.wantedConstants()
-	if d.collection != nil && constants == d.constants {
-		return nil
-	}
-	collection, err := LoadPrograms(d.set, constants)
-	if err != nil {
-		return err
-	}
-	if d.collection != nil {
-		d.collection.Close()
-	}
-	d.collection, d.constants, d.placed = collection, constants, make(map[place]bool)
-	return nil
-}
-
-// attach puts a program of the collection on a device, once.
-func (d *Datapath) attach(program string, ifindex uint32) error {
-	at := place{program, ifindex}
-	if d.placed[at] {
-		return nil
-	}
-	if err := d.hooks.attach(at, d.collection.Programs[program]); err != nil {
-		return err
-	}
-	d.placed[at] = true
-	return nil
-}
-
-// attachTunnel puts the program on the tunnel device and only then sets that
-// up: nothing that it receives may get past the program.
-func (d *Datapath) attachTunnel() error {
-	if err := d.attach(bpf.TunnelIn, uint32(d.tunnel.link.Attrs().Index)); err != nil {
-		return err
-	}
-	err := raiseTunnel(d.tunnel.link, d.state.Tunnel.Port)
-	var held *portHeldError
-	if err != nil && !errors.As(err, &held) {
-		return err
-	}
-	changed := (err == nil) != (d.tunnel.held == nil)
-	d.tunnel.held = err
-	if !changed {
-		return nil
-	}
-	if err != nil {
-		d.log.Error("this host receives nothing from the tunnels", "error", err)
-	}
-	if err := d.ensurePrograms(); err != nil {
-		return err
-	}
-	return d.attach(bpf.TunnelIn, uint32(d.tunnel.link.Attrs().Index))
-}
-
-// attachPorts puts the program on the ports that are there, and keeps the
-// host's own IPv6 off them.
-func (d *Datapath) attachPorts() error {
-	for ifindex, object := range d.contents.PortNames {
-		if d.placed[place{bpf.PortIn, ifindex}] {
-			continue
-		}
-		device := d.machine.byIndex[ifindex]
-		link, err := netlink.LinkByIndex(int(ifindex))
-		if err == nil {
-			err = silence(link)
-		}
-		if err == nil {
-			err = d.attach(bpf.PortIn, ifindex)
-		}
-		if err != nil {
-			if _, gone := netlink.LinkByIndex(int(ifindex)); gone != nil {
-				continue // it went while we looked; its return is an event
-			}
-			return fmt.Errorf("port %s on %s: %w", object, device.name, err)
-		}
-		d.log.Info("port attached", "port", object, "interface", device.name, "ifindex", ifindex)
-	}
-	return nil
-}
-
-// prune takes our programs away from where they are not wanted. XDP goes
-// first: what it strips would reach the host's own stack.
-func (d *Datapath) prune() error {
-	places, err := d.hooks.attached()
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(places, func(a, b place) int {
-		return boolOrder(a.program == bpf.UplinkXDP, b.program == bpf.UplinkXDP)
-	})
-	for _, at := range places {
-		if d.isWanted(at) {
-			continue
-		}
-		if err := d.hooks.detach(at); err != nil {
-			return err
-		}
-		delete(d.placed, at)
-	}
-	return nil
-}
-
-// boolOrder sorts what is true first.
-func boolOrder(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
-	}
-	return 1
-}
-
-func (d *Datapath) isWanted(at place) bool {
-	switch at.program {
-	case bpf.PortIn:
-		_, ok := d.contents.PortNames[at.ifindex]
-		return ok
-	case bpf.TunnelIn:
-		return at.ifindex == uint32(d.tunnel.link.Attrs().Index)
-	}
-	return slices.ContainsFunc(d.uplinks, func(u uplink) bool {
-		return u.ifindex == at.ifindex && d.tunnel.held == nil && (at.program == bpf.UplinkIn || u.decap == DecapXDP)
-	})
 }

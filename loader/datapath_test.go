@@ -25,9 +25,9 @@ import (
 var testLimits = maps.Limits{MACs: 64, Learned: 64, Groups: 16, Remotes: 16}
 
 // startDatapath starts one in the namespace of the test.
-func startDatapath(t *testing.T, pinPath string, limits maps.Limits, slots map[string]uint32) *Datapath {
+func startDatapath(t *testing.T, pinPath string, limits maps.Limits, earlier *Report) *Datapath {
 	t.Helper()
-	d, err := Start(Options{PinPath: pinPath, RunDir: t.TempDir(), Decap: DecapAuto, Limits: limits, Log: slog.New(slog.DiscardHandler)}, slots)
+	d, err := Start(Options{PinPath: pinPath, RunDir: t.TempDir(), Decap: DecapAuto, Limits: limits, Log: slog.New(slog.DiscardHandler)}, earlier)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,6 +153,28 @@ func TestDatapath(t *testing.T) {
 	}
 
 	// The device of a port goes and comes.
+	drops := func(when string, want uint64) {
+		t.Helper()
+		counts, err := d.Maps().DropCounts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, all := bpf.DropKey{Reason: bpf.DropCopyFailed, Ifindex: d.Report().Ports[1].DropsIfindex, Segment: 1}, uint64(0)
+		for key, count := range counts {
+			if key.Reason == bpf.DropCopyFailed { // of which no others come here
+				all += count.Packets
+			}
+		}
+		if got := counts[key].Packets; got != want || all != want {
+			t.Errorf("%s: %d drops of the port; all: %v", when, got, counts)
+		}
+	}
+	dropped := make([]bpf.DropCount, ebpf.MustPossibleCPU())
+	dropped[0].Packets, dropped[len(dropped)-1].Packets = 2, 3
+	if err := d.Maps().Drops.Put(&bpf.DropKey{Reason: bpf.DropCopyFailed, Ifindex: report.Ports[1].Ifindex, Segment: 1}, dropped); err != nil {
+		t.Fatal(err)
+	}
+	drops("at first", 5)
 	device, err := netlink.LinkByName("p1")
 	if err == nil {
 		err = netlink.LinkDel(device)
@@ -166,6 +188,7 @@ func TestDatapath(t *testing.T) {
 	if ports := d.Report().Ports; ports[1].Ifindex != 0 {
 		t.Errorf("without its device: %+v", ports[1])
 	}
+	drops("without its device", 5)
 	addDevice(t, "p1", 1450)
 	if err := d.Refresh(); err != nil {
 		t.Fatal(err)
@@ -173,6 +196,7 @@ func TestDatapath(t *testing.T) {
 	if ports := d.Report().Ports; ports[1].Ifindex == 0 || ports[1].Slot != report.Ports[1].Slot {
 		t.Errorf("with its device again: %+v, before: %+v", ports[1], report.Ports[1])
 	}
+	drops("with its device again", 5)
 
 	report = d.Report()
 	if err := WriteReport(runDir, &report); err != nil {
@@ -229,9 +253,10 @@ func TestTakeOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids, slots, magic := mapIDs(t, first.Maps()), first.slots, first.magic
+	report := first.Report()
 	first.Close()
 
-	second := startDatapath(t, path, testLimits, slots)
+	second := startDatapath(t, path, testLimits, &report)
 	if diff := cmp.Diff(ids, mapIDs(t, second.Maps())); diff != "" {
 		t.Errorf("maps (-first +second):\n%s", diff)
 	}
@@ -251,7 +276,7 @@ func TestTakeOver(t *testing.T) {
 
 	larger := testLimits
 	larger.MACs *= 2
-	third := startDatapath(t, path, larger, slots)
+	third := startDatapath(t, path, larger, &report)
 	defer third.Close()
 	if err := third.Apply(testState()); err != nil {
 		t.Fatal(err)

@@ -43,8 +43,12 @@ func groOn(device string) (bool, error) {
 	return value.data != 0, err
 }
 
-// setGRO makes a device merge what it receives. On a veth it also switches
-// NAPI on, without which native XDP is slower than none.
-func setGRO(device string) error {
-	return ethtool(device, &ethtoolValue{cmd: unix.ETHTOOL_SGRO, data: 1})
+// setGRO makes a device merge what it receives, or not. On a veth it also
+// switches NAPI on, without which native XDP is slower than none.
+func setGRO(device string, on bool) error {
+	value := ethtoolValue{cmd: unix.ETHTOOL_SGRO}
+	if on {
+		value.data = 1
+	}
+	return ethtool(device, &value)
 }

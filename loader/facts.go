@@ -3,7 +3,9 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -24,21 +26,41 @@ type device struct {
 	ethernet bool
 	mac      [6]byte
 	peer     bool // its other end is in another namespace
+	up       bool // as whoever runs the machine has set it
+	loopback bool
+	xdp      bool   // has an XDP program
+	master   uint32 // of what bridge or bond it is a part; 0: of none
+	lower    uint32 // the device below a VLAN and its like; 0: none that is here
 }
 
 // machine is what the datapath needs to know of the machine at one moment.
 type machine struct {
 	byName  map[string]device
 	byIndex map[uint32]device
+	holders map[netip.Addr][]uint32 // devices by their addresses
+}
+
+// dumpTries is how often a list is asked for that changes while it is told.
+const dumpTries = 10
+
+// dump asks for a list until nothing has changed meanwhile: half of one would
+// be taken for devices that have gone.
+func dump[T any](list func() ([]T, error)) (all []T, err error) {
+	for range dumpTries {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
 }
 
 // readMachine lists the devices of this namespace.
 func readMachine() (*machine, error) {
-	links, err := netlink.LinkList()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("listing the devices: %w", err)
 	}
-	m := &machine{byName: make(map[string]device), byIndex: make(map[uint32]device)}
+	m := &machine{byName: make(map[string]device), byIndex: make(map[uint32]device), holders: make(map[netip.Addr][]uint32)}
 	for _, l := range links {
 		attrs := l.Attrs()
 		d := device{
@@ -48,19 +70,43 @@ func readMachine() (*machine, error) {
 			mtu:      attrs.MTU,
 			ethernet: attrs.EncapType == "ether",
 			// redirect_peer drops what would stay in one namespace.
-			peer: (l.Type() == "veth" || l.Type() == "netkit") && attrs.NetNsID >= 0,
+			peer:     isPair(l.Type()) && attrs.NetNsID >= 0,
+			up:       attrs.Flags&net.FlagUp != 0,
+			loopback: attrs.Flags&net.FlagLoopback != 0,
+			xdp:      attrs.Xdp != nil && attrs.Xdp.Attached,
+			master:   uint32(attrs.MasterIndex),
+		}
+		// For a pair, the link is its other end.
+		if !isPair(l.Type()) && attrs.NetNsID < 0 {
+			d.lower = uint32(attrs.ParentIndex)
 		}
 		copy(d.mac[:], attrs.HardwareAddr)
 		m.byName[d.name], m.byIndex[d.ifindex] = d, d
 	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("listing the addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok {
+			m.holders[addr.Unmap()] = append(m.holders[addr.Unmap()], uint32(a.LinkIndex))
+		}
+	}
 	return m, nil
 }
 
-func (m *machine) ports(state *policy.State) map[string]maps.PortFacts {
+// isPair tells whether a kind of device has another end that is a device too.
+func isPair(kind string) bool {
+	return kind == "veth" || kind == "netkit"
+}
+
+// ports are the facts of the ports whose devices are there and may be ports.
+func (m *machine) ports(state *policy.State, own map[uint32]string) map[string]maps.PortFacts {
 	ports := make(map[string]maps.PortFacts)
 	for _, segment := range state.Segments {
 		for _, port := range segment.Ports {
-			if d, ok := m.byName[port.Interface]; ok {
+			d, ok := m.byName[port.Interface]
+			if _, barred := own[d.ifindex]; ok && !barred {
 				ports[port.Interface] = maps.PortFacts{Ifindex: d.ifindex, Peer: d.peer}
 			}
 		}
@@ -155,7 +201,7 @@ type neighbourKey struct {
 const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE
 
 func readNeighbours() (map[neighbourKey]netlink.Neigh, error) {
-	list, err := netlink.NeighList(0, netlink.FAMILY_ALL)
+	list, err := dump(func() ([]netlink.Neigh, error) { return netlink.NeighList(0, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("listing the neighbours: %w", err)
 	}

@@ -41,7 +41,7 @@ func TestReadMachine(t *testing.T) {
 		t.Errorf("lo is %+v", lo)
 	}
 	state := &policy.State{Segments: []policy.Segment{{Ports: []policy.Port{{Name: "a", Interface: "d0"}, {Name: "b", Interface: "late"}}}}}
-	if diff := cmp.Diff(map[string]maps.PortFacts{"d0": {Ifindex: d0.ifindex}}, m.ports(state)); diff != "" {
+	if diff := cmp.Diff(map[string]maps.PortFacts{"d0": {Ifindex: d0.ifindex}}, m.ports(state, nil)); diff != "" {
 		t.Errorf("ports (-want +got):\n%s", diff)
 	}
 }
@@ -158,6 +158,25 @@ func TestSameUplinks(t *testing.T) {
 		c.change(changed)
 		if got := sameUplinks(base(), changed); got != c.want {
 			t.Errorf("%s: got %t", name, got)
+		}
+	}
+}
+
+// A list that changed while it was told is asked for again, not for ever.
+func TestDump(t *testing.T) {
+	for name, c := range map[string]struct {
+		interrupted, calls int
+		fails              bool
+	}{"at once": {0, 1, false}, "changed twice": {2, 3, false}, "never still": {99, dumpTries, true}} {
+		calls := 0
+		got, err := dump(func() ([]int, error) {
+			if calls++; calls <= c.interrupted {
+				return nil, netlink.ErrDumpInterrupted
+			}
+			return []int{calls}, nil
+		})
+		if calls != c.calls || (err != nil) != c.fails || (!c.fails && got[0] != c.calls) {
+			t.Errorf("%s: %v, %v after %d calls", name, got, err, calls)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -35,31 +36,53 @@ func (p place) pin(pinPath string) string {
 func placeOf(file string) (place, bool) {
 	program, number, _ := strings.Cut(file, "-")
 	ifindex, err := strconv.ParseUint(number, 10, 32)
-	ours := program == bpf.UplinkXDP || slices.Contains(tcPrograms, program)
-	return place{program, uint32(ifindex)}, ours && err == nil
+	return place{program, uint32(ifindex)}, isOurName(program) && err == nil
 }
 
 // hooks puts programs on devices so that they stay when the agent ends.
 type hooks struct {
 	pinPath string
-	tcx     bool // else clsact
+	tcx     bool                    // else clsact
+	mark    ebpf.MapID              // of the markMap in use
+	ours    map[ebpf.ProgramID]bool // programs that are known to use it
+}
+
+// holds tells whether a program is in its place and stays there without us:
+// what was attached may have been taken away by others, and so may its pin.
+func (h *hooks) holds(at place, id ebpf.ProgramID) (bool, error) {
+	all, err := h.occupants(at)
+	if err != nil || !slices.ContainsFunc(all, func(o occupant) bool { return o.id == id }) {
+		return false, err
+	}
+	if at.program != bpf.UplinkXDP && !h.tcx {
+		return true, nil
+	}
+	_, err = os.Stat(at.pin(h.pinPath))
+	return err == nil, absent(err)
 }
 
 // attach puts a program in its place, or in the stead of an older one there.
-// No frame passes between the two without a program.
+// No frame passes between the two without a program. One of another datapath
+// stays, and is the error.
 func (h *hooks) attach(at place, program *ebpf.Program) error {
+	if err := h.stranger(at); err != nil {
+		return err
+	}
 	if at.program != bpf.UplinkXDP && !h.tcx {
 		return clsactAttach(at, program)
 	}
 	done, err := h.update(at, program)
+	leaving := false
+	if !done && err == nil {
+		done, leaving, err = h.adopt(at, program)
+	}
 	if done || err != nil {
 		return err
 	}
-	var fresh link.Link
-	if at.program == bpf.UplinkXDP {
-		fresh, err = link.AttachXDP(link.XDPOptions{Program: program, Interface: int(at.ifindex), Flags: link.XDPDriverMode})
-	} else {
-		fresh, err = link.AttachTCX(link.TCXOptions{Program: program, Interface: int(at.ifindex), Attach: ebpf.AttachTCXIngress})
+	fresh, err := attachLink(at, program)
+	for tries := 0; err != nil && leaving && tries < leavingTries; tries++ {
+		time.Sleep(leavingPause)
+		fresh, err = attachLink(at, program)
 	}
 	if err != nil {
 		return fmt.Errorf("attaching %s to device %d: %w", at.program, at.ifindex, err)
@@ -69,6 +92,20 @@ func (h *hooks) attach(at place, program *ebpf.Program) error {
 		return fmt.Errorf("pinning %s of device %d: %w", at.program, at.ifindex, err)
 	}
 	return nil
+}
+
+// A link whose last pin has just been removed leaves its hook a moment later,
+// and until then there is no room for another one of the same program.
+const (
+	leavingPause = 2 * time.Millisecond
+	leavingTries = 100
+)
+
+func attachLink(at place, program *ebpf.Program) (link.Link, error) {
+	if at.program == bpf.UplinkXDP {
+		return link.AttachXDP(link.XDPOptions{Program: program, Interface: int(at.ifindex), Flags: link.XDPDriverMode})
+	}
+	return link.AttachTCX(link.TCXOptions{Program: program, Interface: int(at.ifindex), Attach: ebpf.AttachTCXIngress})
 }
 
 // update replaces the program of a pinned link. It returns false if there is
@@ -89,6 +126,38 @@ func (h *hooks) update(at place, program *ebpf.Program) (bool, error) {
 		return false, fmt.Errorf("replacing %s on device %d: %w", at.program, at.ifindex, err)
 	}
 	return true, nil
+}
+
+// adopt takes a link of ours that has lost its pin and lives on, as somebody
+// else has it open. If there is none, leaving tells of one that is going.
+func (h *hooks) adopt(at place, program *ebpf.Program) (done, leaving bool, err error) {
+	all, err := h.occupants(at)
+	if err != nil {
+		return false, false, err
+	}
+	for _, o := range all {
+		name, _, err := programMaps(o.id)
+		if err != nil || name != at.program {
+			continue // stranger has seen to it that those of this name are ours
+		}
+		old, err := findLink(o, at.ifindex)
+		if err != nil {
+			return false, false, fmt.Errorf("link of %s on device %d: %w", at.program, at.ifindex, err)
+		}
+		if old == nil {
+			leaving = true
+			continue
+		}
+		defer old.Close()
+		if err := old.Update(program); err != nil {
+			return false, false, fmt.Errorf("replacing %s on device %d: %w", at.program, at.ifindex, err)
+		}
+		if err := old.Pin(at.pin(h.pinPath)); err != nil {
+			return false, false, fmt.Errorf("pinning %s of device %d: %w", at.program, at.ifindex, err)
+		}
+		return true, false, nil
+	}
+	return false, leaving, nil
 }
 
 // linkDevice returns the ifindex that a link is attached to, 0 if its device is gone.

@@ -222,7 +222,7 @@ func TestXDPHook(t *testing.T) {
 		t.Error("the pin stayed")
 	}
 	// Native or not at all.
-	tunnel, err := ensureTunnel(4789)
+	tunnel, err := ensureTunnel(4789, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

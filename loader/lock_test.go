@@ -6,11 +6,15 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netns"
 )
 
 func TestLock(t *testing.T) {
+	enterNamespace(t)
 	dir := filepath.Join(t.TempDir(), "run", "overcast") // made by whoever locks it
 	expect := func(want bool) {
 		t.Helper()
@@ -30,11 +34,18 @@ func TestLock(t *testing.T) {
 		t.Errorf("a second lock gave %v, %v; want an error that names the file", second, err)
 	}
 	expect(true) // nor does trying
-	other, err := AcquireLock(t.TempDir())
-	if err != nil {
-		t.Fatalf("another run folder: %v", err)
+	// Another run folder is no way to a second agent on the same devices.
+	if _, err := AcquireLock(t.TempDir()); !errors.Is(err, ErrLocked) {
+		t.Errorf("another run folder: %v", err)
 	}
-	other.Release()
+	elsewhere(t, func() {
+		other, err := AcquireLock(t.TempDir())
+		if err != nil {
+			t.Errorf("another run folder in another network namespace: %v", err)
+			return
+		}
+		other.Release()
+	})
 	first.Release()
 	expect(false)
 	if _, err := os.Stat(filepath.Join(dir, "overcastd.lock")); err != nil {
@@ -45,6 +56,85 @@ func TestLock(t *testing.T) {
 		t.Fatalf("after it was given back: %v", err)
 	}
 	again.Release()
+}
+
+// elsewhere runs a function in a network namespace of its own.
+func elsewhere(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		inside, err := netns.New()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer inside.Close()
+		f()
+	}()
+	<-done
+}
+
+// Other network namespaces may see the same pins, so their folder has a lock
+// of its own, which also a folder that is made anew gets.
+func TestLockOfPins(t *testing.T) {
+	enterNamespace(t)
+	path := newPinPath(t)
+	first, err := AcquireLock(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Release()
+	if err := first.HoldPins(path); err != nil {
+		t.Errorf("no folder: %v", err)
+	}
+	for range 2 {
+		if err := os.Mkdir(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := first.HoldPins(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		elsewhere(t, func() {
+			second, err := AcquireLock(t.TempDir())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer second.Release()
+			if err := second.HoldPins(path); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), path) {
+				t.Errorf("the pins of another agent: %v", err)
+			}
+		})
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A lock whose file somebody has removed is taken again, so that it shows.
+func TestRenewLock(t *testing.T) {
+	enterNamespace(t)
+	dir := filepath.Join(t.TempDir(), "run")
+	lock, err := AcquireLock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := lock.Renew(dir); err != nil {
+			t.Fatal(err)
+		}
+		if locked, err := IsLocked(dir); err != nil || !locked {
+			t.Errorf("locked is %t, %v", locked, err)
+		}
+	}
 }
 
 func TestLockWithoutFolder(t *testing.T) {

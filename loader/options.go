@@ -43,4 +43,5 @@ type Options struct {
 	Decap    Decap
 	Limits   maps.Limits
 	Log      *slog.Logger
+	Lock     *Lock // that of the run folder, to which that of the pin folder is added
 }

@@ -49,7 +49,7 @@ func TestGRO(t *testing.T) {
 	if on, err := groOn("v0"); err != nil || on {
 		t.Fatalf("GRO of a new veth is %t, %v; the test wants it off", on, err)
 	}
-	if err := setGRO("v0"); err != nil {
+	if err := setGRO("v0", true); err != nil {
 		t.Fatal(err)
 	}
 	if on, err := groOn("v0"); err != nil || !on {

@@ -3,6 +3,7 @@
 package loader
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -40,6 +41,8 @@ type Report struct {
 	Ports    []PortReport    `json:"ports"`
 	Remotes  []RemoteReport  `json:"remotes"`
 	Config   ConfigReport    `json:"config"`
+	Problems []string        `json:"problems"` // what is not as the documents want it
+	Devices  []DeviceReport  `json:"devices"`  // how devices were before us
 }
 
 // TunnelReport is the state of the kernel's tunnel device.
@@ -70,18 +73,33 @@ type SegmentReport struct {
 
 // PortReport names a port, whether its device is there or not.
 type PortReport struct {
-	Slot        uint32       `json:"slot"`
-	Environment string       `json:"environment"`
-	Segment     string       `json:"segment"`
-	Port        string       `json:"port"`
-	Interface   string       `json:"interface"`
-	Ifindex     uint32       `json:"ifindex"` // 0: the device is missing
-	MTU         int          `json:"mtu"`     // bytes; what the guest should have
-	DeviceMTU   int          `json:"device_mtu"`
-	MAC         string       `json:"mac,omitempty"`
-	ExtraMACs   []string     `json:"extra_macs,omitempty"` // "any" alone: all
-	IPs         []netip.Addr `json:"ips,omitempty"`
+	Slot        uint32    `json:"slot"`
+	Environment string    `json:"environment"`
+	Segment     string    `json:"segment"`
+	Port        string    `json:"port"`
+	Interface   string    `json:"interface"`
+	Ifindex     uint32    `json:"ifindex"` // 0: the device is missing
+	State       PortState `json:"state"`
+	// The ifindex that its drops are counted under: while the device is
+	// missing, that of the last one.
+	DropsIfindex uint32       `json:"drops_ifindex"`
+	MTU          int          `json:"mtu"` // bytes; what the guest should have
+	DeviceMTU    int          `json:"device_mtu"`
+	MAC          string       `json:"mac,omitempty"`
+	ExtraMACs    []string     `json:"extra_macs,omitempty"` // "any" alone: all
+	IPs          []netip.Addr `json:"ips,omitempty"`
 }
+
+// PortState is what has become of a port.
+type PortState string
+
+// The states of ports. Only one that is up carries frames.
+const (
+	PortUp         PortState = "up"
+	PortDown       PortState = "down"       // the device is set down
+	PortUnattached PortState = "unattached" // the device is there, and our program is not on it
+	PortMissing    PortState = "missing"    // there is no such device
+)
 
 // RemoteReport names a remote's slot.
 type RemoteReport struct {
@@ -121,6 +139,11 @@ func (d *Datapath) Report() Report {
 	if d.tunnel.held != nil {
 		r.Tunnel.Error = d.tunnel.held.Error()
 	}
+	r.Problems = d.Problems()
+	for _, former := range d.former {
+		r.Devices = append(r.Devices, former)
+	}
+	slices.SortFunc(r.Devices, func(a, b DeviceReport) int { return cmp.Compare(a.Ifindex, b.Ifindex) })
 	for _, u := range d.uplinks {
 		r.Uplinks = append(r.Uplinks, UplinkReport{u.name, u.ifindex, u.mtu, u.decap, u.reason})
 	}
@@ -160,15 +183,17 @@ func (d *Datapath) reportSegments(r *Report) {
 		for _, port := range segment.Ports {
 			device := d.machine.byName[port.Interface]
 			p := PortReport{
-				Slot:        d.contents.Slots[segment.Object()+"/"+port.Name],
-				Environment: segment.Environment,
-				Segment:     segment.Name,
-				Port:        port.Name,
-				Interface:   port.Interface,
-				Ifindex:     device.ifindex,
-				MTU:         mtu,
-				DeviceMTU:   device.mtu,
-				IPs:         port.IPs,
+				Slot:         d.contents.Slots[segment.Object()+"/"+port.Name],
+				Environment:  segment.Environment,
+				Segment:      segment.Name,
+				Port:         port.Name,
+				Interface:    port.Interface,
+				Ifindex:      device.ifindex,
+				State:        d.portState(device),
+				DropsIfindex: d.counted[segment.Object()+"/"+port.Name],
+				MTU:          mtu,
+				DeviceMTU:    device.mtu,
+				IPs:          port.IPs,
 			}
 			if port.HasMAC {
 				p.MAC = port.MAC.String()
@@ -183,6 +208,19 @@ func (d *Datapath) reportSegments(r *Report) {
 		}
 	}
 	slices.SortFunc(r.Ports, func(a, b PortReport) int { return strings.Compare(a.Object(), b.Object()) })
+}
+
+// portState judges a port by its device.
+func (d *Datapath) portState(device device) PortState {
+	switch {
+	case device.ifindex == 0:
+		return PortMissing
+	case !d.bearing[device.ifindex]:
+		return PortUnattached
+	case !device.up:
+		return PortDown
+	}
+	return PortUp
 }
 
 // Object is the port's full name, environment/segment/port.
@@ -216,11 +254,7 @@ func WriteReport(runDir string, r *Report) error {
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
-	staged := reportPath(runDir) + ".new"
-	if err := os.WriteFile(staged, append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("writing the report: %w", err)
-	}
-	if err := os.Rename(staged, reportPath(runDir)); err != nil {
+	if err := replaceFile(reportPath(runDir), append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	return nil
@@ -235,6 +269,17 @@ func ReadReport(runDir string) (*Report, error) {
 	var r Report
 	if err := json.Unmarshal(text, &r); err != nil {
 		return nil, fmt.Errorf("reading the report %s: %w", reportPath(runDir), err)
+	}
+	for i := range r.Ports {
+		// Earlier versions told no states.
+		if p := &r.Ports[i]; p.State == "" && p.Ifindex != 0 {
+			p.State = PortUp
+		} else if p.State == "" {
+			p.State = PortMissing
+		}
+		if p := &r.Ports[i]; p.DropsIfindex == 0 {
+			p.DropsIfindex = p.Ifindex
+		}
 	}
 	return &r, nil
 }

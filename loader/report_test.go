@@ -32,10 +32,12 @@ func fullReport() Report {
 		Tunnel:   TunnelReport{Device: "oc0", Ifindex: 3, Error: "held"},
 		Uplinks:  []UplinkReport{{"eth0", 2, 1500, DecapTC, "a veth"}},
 		Segments: []SegmentReport{{1, "shop", "lan", 4500, 1450, 1400}},
-		Ports: []PortReport{{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Interface: "tap0", Ifindex: 5, MTU: 1450, DeviceMTU: 1500,
+		Ports: []PortReport{{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Interface: "tap0", Ifindex: 5, State: PortUp, DropsIfindex: 5, MTU: 1450, DeviceMTU: 1500,
 			MAC: "02:00:00:00:00:01", ExtraMACs: []string{"any"}, IPs: []netip.Addr{addr}}},
-		Remotes: []RemoteReport{{1, "b", addr, "az1", true, 1500, "eth0"}},
-		Config:  ConfigReport{Source: "/etc", Applied: at, Error: "a mistake", ErrorTime: at},
+		Remotes:  []RemoteReport{{1, "b", addr, "az1", true, 1500, "eth0"}},
+		Config:   ConfigReport{Source: "/etc", Applied: at, Error: "a mistake", ErrorTime: at},
+		Problems: []string{"a device is missing"},
+		Devices:  []DeviceReport{{"tap0", 5, "0", "0", true}},
 	}
 }
 
@@ -100,8 +102,12 @@ func TestBrokenReport(t *testing.T) {
 	if _, err := ReadReport(dir); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "state.json")) {
 		t.Errorf("got %v, want an error that names the file", err)
 	}
-	if err := WriteReport(filepath.Join(dir, "missing"), &Report{}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("writing into no folder gave %v", err)
+	// A folder that somebody has removed is made anew; where none can be, that is told.
+	if err := WriteReport(filepath.Join(dir, "removed"), &Report{}); err != nil {
+		t.Error(err)
+	}
+	if err := WriteReport(filepath.Join(dir, "state.json"), &Report{}); err == nil {
+		t.Error("a report was written below a file")
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -36,10 +35,17 @@ func (e *portHeldError) Error() string {
 }
 
 // ensureTunnel makes the tunnel device as it should be, or takes the one that
-// is there. It returns it down if it is new: the program must be on it before
-// anything can arrive.
-func ensureTunnel(port uint16) (netlink.Link, error) {
+// is there; known is its ifindex, if that is known, by which one is found that
+// somebody has renamed. It returns it down if it is new: the program must be
+// on it before anything can arrive.
+func ensureTunnel(port uint16, known int) (netlink.Link, error) {
 	existing, err := netlink.LinkByName(TunnelDevice)
+	if errors.As(err, &netlink.LinkNotFoundError{}) && known != 0 {
+		if err := renameBack(port, known); err != nil {
+			return nil, err
+		}
+		existing, err = netlink.LinkByName(TunnelDevice)
+	}
 	if err == nil {
 		if vxlan, ok := existing.(*netlink.Vxlan); ok && vxlan.FlowBased && vxlan.Port == int(port) {
 			return existing, nil
@@ -66,6 +72,10 @@ func ensureTunnel(port uint16) (netlink.Link, error) {
 		UDP6ZeroCSumRx: true,
 	}
 	if err := netlink.LinkAdd(device); err != nil {
+		if errors.Is(err, unix.EEXIST) {
+			// One of any VNI on this port is enough, also while it is down.
+			return nil, &portHeldError{port: port, holder: portHolder(port)}
+		}
 		return nil, fmt.Errorf("creating the tunnel device %s: %w", TunnelDevice, err)
 	}
 	created, err := netlink.LinkByName(TunnelDevice)
@@ -79,6 +89,30 @@ func ensureTunnel(port uint16) (netlink.Link, error) {
 		return nil, fmt.Errorf("MTU of %s: %w", TunnelDevice, err)
 	}
 	return created, nil
+}
+
+// renameBack gives the tunnel device its name again, if it is still there. On
+// kernels that want it down for that, the caller raises it again.
+func renameBack(port uint16, ifindex int) error {
+	device, err := netlink.LinkByIndex(ifindex)
+	if err != nil {
+		return nil // it is gone, not renamed
+	}
+	if vxlan, ok := device.(*netlink.Vxlan); !ok || !vxlan.FlowBased || vxlan.Port != int(port) {
+		return nil
+	}
+	name := device.Attrs().Name
+	err = netlink.LinkSetName(device, TunnelDevice)
+	if errors.Is(err, unix.EBUSY) {
+		if err := netlink.LinkSetDown(device); err != nil {
+			return fmt.Errorf("setting %s down: %w", name, err)
+		}
+		err = netlink.LinkSetName(device, TunnelDevice)
+	}
+	if err != nil {
+		return fmt.Errorf("renaming %s back to %s: %w", name, TunnelDevice, err)
+	}
+	return nil
 }
 
 // raiseTunnel sets the tunnel device up. If another device holds the port, the
@@ -103,7 +137,8 @@ func portHolder(port uint16) string {
 	}
 	for _, l := range links {
 		vxlan, ok := l.(*netlink.Vxlan)
-		if ok && vxlan.Port == int(port) && vxlan.Name != TunnelDevice && vxlan.Flags&unix.IFF_UP != 0 {
+		// A flow-based one keeps others from being made also while it is down.
+		if ok && vxlan.Port == int(port) && vxlan.Name != TunnelDevice && (vxlan.FlowBased || vxlan.Flags&unix.IFF_UP != 0) {
 			return "the VXLAN device " + vxlan.Name
 		}
 	}
@@ -119,8 +154,7 @@ func silence(device netlink.Link) error {
 	if err := netlink.LinkSetIP6AddrGenMode(device, addrGenModeNone); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
 		return fmt.Errorf("keeping IPv6 addresses off %s: %w", name, err)
 	}
-	path := filepath.Join("/proc/sys/net/ipv6/conf", name, "disable_ipv6")
-	if err := os.WriteFile(path, []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.WriteFile(ipv6Setting(name, "disable_ipv6"), []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("keeping IPv6 off %s: %w", name, err)
 	}
 	return nil

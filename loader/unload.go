@@ -13,7 +13,8 @@ import (
 	"overcast/bpf"
 )
 
-// Unload takes the whole datapath away: programs, pins and the tunnel device.
+// Unload takes the whole datapath away: programs, pins and the tunnel device,
+// and gives the ports' devices back as they were.
 // It goes on after an error and returns all of them. The caller holds the lock,
 // so that no agent lives meanwhile, and works in the namespace of the devices.
 func Unload(pinPath, runDir string) error {
@@ -38,9 +39,21 @@ func Unload(pinPath, runDir string) error {
 			errs = append(errs, fmt.Errorf("removing %s: %w", TunnelDevice, err))
 		}
 	}
-	errs = append(errs, removePins(pinPath))
-	if err := absent(os.Remove(reportPath(runDir))); err != nil {
-		errs = append(errs, fmt.Errorf("removing the report: %w", err))
+	errs = append(errs, removePins(pinPath), restoreDevices(runDir))
+	for _, file := range []string{reportPath(runDir), appliedPath(runDir)} {
+		if err := absent(os.Remove(file)); err != nil {
+			errs = append(errs, fmt.Errorf("removing the report: %w", err))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// Abandon takes back what a first start has made that cannot go on: all of it,
+// or where no state was taken, the empty folder for the pins. The programs of
+// another datapath, for which it may have been refused, stay.
+func (d *Datapath) Abandon() error {
+	if d.state == nil {
+		return removePinFolders(d.opts.PinPath)
+	}
+	return Unload(d.opts.PinPath, d.opts.RunDir)
 }

@@ -3,6 +3,7 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -62,16 +63,25 @@ func (d *Datapath) attachUplinks() error {
 	if d.tunnel.held != nil {
 		return nil // our drops would hit the other device's traffic
 	}
+	var errs []error
+	delivers := make(map[uint32]bool)
 	for _, u := range d.uplinks {
 		if err := d.attach(bpf.UplinkIn, u.ifindex); err != nil {
-			return fmt.Errorf("uplink %s: %w", u.name, err)
+			errs = append(errs, fmt.Errorf("uplink %s: %w", u.name, err))
+			continue
 		}
+		delivers[u.ifindex] = true
 	}
 	for _, u := range d.uplinks {
-		if u.decap != DecapXDP {
+		if u.decap != DecapXDP || !delivers[u.ifindex] {
 			continue
 		}
 		err := d.attach(bpf.UplinkXDP, u.ifindex)
+		var stranger *strangerError
+		if errors.As(err, &stranger) {
+			errs = append(errs, fmt.Errorf("uplink %s: %w", u.name, err))
+			continue
+		}
 		if err != nil {
 			d.refused[u.ifindex] = lastLine(err)
 			d.log.Warn("no native XDP", "uplink", u.name, "error", err)
@@ -86,11 +96,9 @@ func (d *Datapath) attachUplinks() error {
 			}
 			return d.attachUplinks()
 		}
-		if err := d.ensureGRO(u); err != nil {
-			return err
-		}
+		errs = append(errs, d.ensureGRO(u))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // ensureGRO switches merging on: the point of stripping at XDP is that GRO
@@ -99,7 +107,8 @@ func (d *Datapath) ensureGRO(u uplink) error {
 	if on, err := groOn(u.name); err != nil || on {
 		return err
 	}
-	if err := setGRO(u.name); err != nil {
+	d.rememberGRO(u)
+	if err := setGRO(u.name, true); err != nil {
 		return err
 	}
 	if on, err := groOn(u.name); err != nil || !on {

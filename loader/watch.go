@@ -32,24 +32,30 @@ const receiveBuffer = 4 << 20
 type Watcher struct {
 	C <-chan Change
 
-	mu    sync.Mutex
-	names map[string]bool
+	mu        sync.Mutex
+	names     map[string]bool
+	ifindexes map[int32]bool
 }
 
-// Follow names the devices whose changes matter.
-func (w *Watcher) Follow(names []string) {
+// Follow names the devices whose changes matter, and tells those that are
+// there by number too: a renamed one shows its new name only.
+func (w *Watcher) Follow(names []string, ifindexes []uint32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.ifindexes = make(map[int32]bool, len(ifindexes))
+	for _, ifindex := range ifindexes {
+		w.ifindexes[int32(ifindex)] = true
+	}
 	w.names = make(map[string]bool, len(names))
 	for _, name := range names {
 		w.names[name] = true
 	}
 }
 
-func (w *Watcher) follows(name string) bool {
+func (w *Watcher) follows(name string, ifindex int32) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.names[name]
+	return w.names[name] || w.ifindexes[ifindex]
 }
 
 // Watch begins to watch until the context ends. Where the kernel had to drop
@@ -134,7 +140,7 @@ func (w *Watcher) forward(ctx context.Context, raw chan<- Change, links <-chan n
 			return
 		case update, ok := <-links:
 			open = ok
-			if ok && w.follows(update.Attrs().Name) {
+			if ok && w.follows(update.Attrs().Name, update.Index) {
 				change = ChangeLinks
 			}
 		case _, open = <-addrs:

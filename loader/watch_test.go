@@ -38,7 +38,7 @@ func TestWatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Follow([]string{"d0", "late"})
+	w.Follow([]string{"d0", "late"}, nil)
 	if err := netlink.LinkSetMTU(device, 1400); err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +55,16 @@ func TestWatch(t *testing.T) {
 	await(t, w, ChangePaths, "an address")
 	addNeighbour(t, device, "192.0.2.2", "02:00:00:00:00:02")
 	await(t, w, ChangePaths, "a neighbour")
+	// One that is renamed shows its new name only.
+	w.Follow(nil, []uint32{uint32(device.Attrs().Index)})
+	if err := netlink.LinkSetDown(device); err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, ChangeLinks, "a device that was set down")
+	if err := netlink.LinkSetName(device, "other"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, ChangeLinks, "a device that was renamed")
 	if err := netlink.LinkDel(device); err != nil {
 		t.Fatal(err)
 	}
@@ -64,13 +74,17 @@ func TestWatch(t *testing.T) {
 // The devices that are followed are those that were named last.
 func TestFollow(t *testing.T) {
 	w := &Watcher{}
-	if w.follows("d0") {
+	if w.follows("d0", 1) {
 		t.Error("followed before it was named")
 	}
-	w.Follow([]string{"d0", "d1"})
-	w.Follow([]string{"d1"})
-	if w.follows("d0") || !w.follows("d1") {
+	w.Follow([]string{"d0", "d1"}, []uint32{1, 2})
+	w.Follow([]string{"d1"}, []uint32{2})
+	if w.follows("d0", 1) || !w.follows("d1", 7) {
 		t.Error("the last names are those that count")
+	}
+	// One that is renamed is told by its number.
+	if !w.follows("other", 2) {
+		t.Error("a device that is known by its number is not followed")
 	}
 }
 

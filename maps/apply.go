@@ -17,7 +17,7 @@ import (
 // is written. Any other error leaves the maps in between, where every entry is
 // valid; the next Apply goes on from there.
 func (s *Set) Apply(have *Snapshot, want *Contents) error {
-	if err := s.fits(want); err != nil {
+	if err := s.Fits(want); err != nil {
 		return err
 	}
 	left, err := s.makeRoom(have, want)
@@ -30,8 +30,8 @@ func (s *Set) Apply(have *Snapshot, want *Contents) error {
 	return s.prune(have, left, want)
 }
 
-// fits checks that the maps can hold what they should.
-func (s *Set) fits(want *Contents) error {
+// Fits checks that the maps can hold what they should.
+func (s *Set) Fits(want *Contents) error {
 	return errors.Join(
 		s.ports().fits(want.Ports),
 		s.vnis().fits(want.VNIs),

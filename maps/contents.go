@@ -35,6 +35,7 @@ type Contents struct {
 	PortNames    map[uint32]string // "environment/segment/port" by ifindex
 	RemoteNames  map[uint32]string // host by slot
 	Slots        map[string]uint32 // slots of the ports by object, also of those whose device is missing
+	Problems     []string          // segments that this machine cannot carry as it should
 
 	freshSlots []uint32 // those of Slots that no port had before
 }
@@ -233,7 +234,14 @@ func (c *compiler) compileSegments() error {
 func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 	mtu, err := c.mtu(segment)
 	if err != nil {
-		return err
+		// A segment that is new is refused. One that runs goes on with the MTU
+		// that it has: what is small still arrives, and other segments are well.
+		have, runs := c.have.Segments[slot]
+		if !runs {
+			return err
+		}
+		mtu = int(have.Mtu)
+		c.want.Problems = append(c.want.Problems, fmt.Sprintf("segment %s: %v; it keeps %d", segment.Object(), err, mtu))
 	}
 	value := bpf.Segment{Vni: segment.VNI, Mtu: uint32(mtu), Identity: identity(segment.Object())}
 	if segment.Learning {

@@ -66,6 +66,46 @@ func (s *Set) DropCounts() (map[bpf.DropKey]bpf.DropCount, error) {
 	return drops, nil
 }
 
+// MoveDrops counts what was dropped at one device under another one, as when
+// a port's device is made anew. No program may run on either meanwhile, or what
+// it counts is lost.
+func (s *Set) MoveDrops(from, to uint32) error {
+	counts, err := s.DropCounts()
+	if err != nil {
+		return err
+	}
+	for key := range counts {
+		if key.Ifindex != from {
+			continue
+		}
+		moved := key
+		moved.Ifindex = to
+		if err := s.addDrops(moved, key); err != nil {
+			return fmt.Errorf("moving the drops of device %d to %d: %w", from, to, err)
+		}
+	}
+	return nil
+}
+
+// addDrops adds one entry to another, CPU by CPU, and removes it.
+func (s *Set) addDrops(to, from bpf.DropKey) error {
+	var sum, more []bpf.DropCount
+	if err := s.Drops.Lookup(&from, &more); err != nil {
+		return err
+	}
+	if err := s.Drops.Lookup(&to, &sum); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	for cpu := range sum {
+		more[cpu].Packets += sum[cpu].Packets
+		more[cpu].Bytes += sum[cpu].Bytes
+	}
+	if err := s.Drops.Put(&to, more); err != nil {
+		return err
+	}
+	return s.Drops.Delete(&from)
+}
+
 // PrepareDrops makes the entry of each reason alone, which the programs count
 // under when the map has no room for a new port or segment.
 func (s *Set) PrepareDrops() error {

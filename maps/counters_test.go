@@ -157,3 +157,42 @@ func TestDropCounts(t *testing.T) {
 		t.Errorf("%d entries, want one of each reason and one more: %d", entries, want)
 	}
 }
+
+// Drops that are moved add up CPU by CPU, and those of other devices stay.
+func TestMoveDrops(t *testing.T) {
+	set := newSet(t, small)
+	cpus := ebpf.MustPossibleCPU()
+	put := func(ifindex uint32, reason bpf.Drop, n uint64) {
+		t.Helper()
+		perCPU := make([]bpf.DropCount, cpus)
+		for cpu := range perCPU {
+			perCPU[cpu] = bpf.DropCount{Packets: n, Bytes: n * 60}
+		}
+		if err := set.Drops.Put(&bpf.DropKey{Reason: reason, Ifindex: ifindex, Segment: 1}, perCPU); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(7, bpf.DropPortSpoof, 1)
+	put(7, bpf.DropFDBUnknown, 2)
+	put(8, bpf.DropPortSpoof, 3)
+	put(9, bpf.DropPortSpoof, 4)
+	for range 2 { // there may be none
+		if err := set.MoveDrops(7, 8); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := set.DropCounts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := func(n uint64) bpf.DropCount {
+		return bpf.DropCount{Packets: n * uint64(cpus), Bytes: n * 60 * uint64(cpus)}
+	}
+	if diff := cmp.Diff(map[bpf.DropKey]bpf.DropCount{
+		{Reason: bpf.DropPortSpoof, Ifindex: 8, Segment: 1}:  sum(4),
+		{Reason: bpf.DropFDBUnknown, Ifindex: 8, Segment: 1}: sum(2),
+		{Reason: bpf.DropPortSpoof, Ifindex: 9, Segment: 1}:  sum(4),
+	}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"overcast/policy"
 )
 
 func TestMTU(t *testing.T) {
@@ -63,5 +65,37 @@ func TestMTU(t *testing.T) {
 				t.Errorf("got %d, want %d", mtu, c.want)
 			}
 		})
+	}
+}
+
+// A segment that runs keeps its MTU when the underlay becomes too small for
+// it, and is told; one that is new beside it is refused.
+func TestMTUIsKept(t *testing.T) {
+	vtep := netip.MustParseAddr("192.0.2.2")
+	runs, fresh := newSegment("a", 1, nil), newSegment("b", 2, nil)
+	runs.Remotes, fresh.Remotes = []netip.Addr{vtep}, []netip.Addr{vtep}
+	state := &policy.State{Segments: []policy.Segment{runs}, Remotes: []policy.Remote{{Name: "b", VTEP: vtep}}}
+	compile := func(have *Snapshot, underlay int) (*Contents, error) {
+		return Compile(state, Facts{MTUs: map[netip.Addr]int{vtep: underlay}}, have, small)
+	}
+	first, err := compile(&Snapshot{}, 1500)
+	if err != nil || len(first.Problems) > 0 {
+		t.Fatalf("%v, %q", err, first.Problems)
+	}
+	second, err := compile(&first.Snapshot, 1300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for slot := range second.Segments {
+		if got := second.Segments[slot].Mtu; got != 1450 {
+			t.Errorf("the MTU is %d", got)
+		}
+	}
+	if want := "segment env/a: the underlay leaves an MTU of 1250, and IPv6 needs 1280: raise the underlay's MTU by 30; it keeps 1450"; len(second.Problems) != 1 || second.Problems[0] != want {
+		t.Errorf("problems are %q", second.Problems)
+	}
+	state.Segments = append(state.Segments, fresh)
+	if _, err := compile(&first.Snapshot, 1300); err == nil || !strings.Contains(err.Error(), "segment env/b: ") {
+		t.Errorf("a new segment: %v", err)
 	}
 }

@@ -54,6 +54,28 @@ func newBPFFolder(t *testing.T) string {
 	return dir
 }
 
+// enterNamespace moves the test into a network namespace of its own, which
+// has one lock for agents.
+func enterNamespace(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	before, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		inside.Close()
+		if err := netns.Set(before); err == nil {
+			runtime.UnlockOSThread()
+		}
+		before.Close()
+	})
+}
+
 // pinned makes and pins the maps of a datapath with a segment, two ports of
 // which one has no device, two remotes, MACs, counters and drops, writes the
 // agent's report, and returns the flags that lead there. No program is loaded.
@@ -120,7 +142,7 @@ func pinned(t *testing.T) (flags []string, set *maps.Set) {
 			Ports: []loader.PortReport{{Slot: want.Slots["shop/lan/late"], Environment: "shop", Segment: "lan", Port: "late", Interface: "tap1", MTU: 1450, MAC: late.MAC.String()},
 				{Slot: want.Slots["shop/lan/web"], Environment: "shop", Segment: "lan", Port: "web", Interface: "tap0", Ifindex: 7, MTU: 1450, DeviceMTU: 1450, MAC: web.MAC.String()}},
 			Remotes: []loader.RemoteReport{{Slot: 1, Host: "b", VTEP: b, MTU: 1500, Uplink: "eth0"}, {Slot: 2, Host: "c", VTEP: c, Foreign: true}},
-			Config:  loader.ConfigReport{Source: "/etc/x", Error: "a.yaml:1:1: a mistake"},
+			Config:  loader.ConfigReport{Source: "/etc/x", Error: "a.yaml:1:1: a mistake"}, Problems: []string{"uplink u7: there is no such device"},
 		}))
 	if err != nil {
 		t.Fatal(err)
@@ -347,12 +369,14 @@ func TestRawFilter(t *testing.T) {
 
 // Names and modes are the agent's last word; whoever reads a table is told.
 func TestStale(t *testing.T) {
+	enterNamespace(t)
 	flags, _ := pinned(t)
 	const stale = "overcastd is not running: names and modes are its last, counters are live\n"
 	if got := overcast(t, append([]string{"ports"}, flags...)...); got.code != 0 || got.errs != stale || !strings.Contains(got.out, "shop/lan/web") {
 		t.Errorf("without an agent: %+v", got)
 	}
-	if got := overcast(t, append([]string{"status"}, flags...)...); got.code != 0 || !strings.Contains(got.out, "stopped; this is its report of 2026-01-02T03:04:05Z") || !strings.Contains(got.out, "a.yaml:1:1: a mistake") {
+	if got := overcast(t, append([]string{"status"}, flags...)...); got.code != 0 || !strings.Contains(got.out, "stopped; this is its report of 2026-01-02T03:04:05Z") || !strings.Contains(got.out, "a.yaml:1:1: a mistake") ||
+		!strings.Contains(got.out, "problem       uplink u7: there is no such device") {
 		t.Errorf("status: %+v", got)
 	}
 	lock, err := loader.AcquireLock(flags[3])
@@ -582,22 +606,7 @@ func TestCompleteFilters(t *testing.T) {
 
 func TestUnload(t *testing.T) {
 	// Unload looks for the tunnel device in the namespace that it is called in.
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	inside, err := netns.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		inside.Close()
-		if err := netns.Set(before); err == nil {
-			runtime.UnlockOSThread()
-		}
-		before.Close()
-	}()
+	enterNamespace(t)
 	flags, _ := pinned(t)
 	call := append([]string{"unload"}, flags...)
 	exists := func() bool {

@@ -55,7 +55,7 @@ func readDrops(v *view, s *scope) ([]dropRow, error) {
 func (v *view) devices() map[uint32]string {
 	devices := map[uint32]string{v.report.Tunnel.Ifindex: v.report.Tunnel.Device}
 	for _, p := range v.report.Ports {
-		devices[p.Ifindex] = p.Interface
+		devices[p.DropsIfindex] = p.Interface
 	}
 	for _, u := range v.report.Uplinks {
 		devices[u.Ifindex] = u.Interface

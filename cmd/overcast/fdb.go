@@ -40,8 +40,10 @@ func (v *view) names() names {
 		n.segments[s.Slot] = s.Object()
 	}
 	for _, p := range v.report.Ports {
-		if p.Ifindex != 0 {
-			n.ports[p.Ifindex] = p.Object()
+		for _, ifindex := range []uint32{p.DropsIfindex, p.Ifindex} {
+			if ifindex != 0 {
+				n.ports[ifindex] = p.Object()
+			}
 		}
 	}
 	for _, r := range v.report.Remotes {

@@ -45,7 +45,7 @@ func numbered(set *maps.Set) (*loader.Report, error) {
 	}
 	for ifindex, p := range snapshot.Ports {
 		row := loader.PortReport{Slot: p.Id, Environment: "?", Segment: number(p.Segment), Port: number(ifindex),
-			Interface: device(ifindex), Ifindex: ifindex, MTU: int(snapshot.Segments[p.Segment].Mtu)}
+			Interface: device(ifindex), Ifindex: ifindex, DropsIfindex: ifindex, State: loader.PortUp, MTU: int(snapshot.Segments[p.Segment].Mtu)}
 		if p.Flags&bpf.PortMAC != 0 {
 			row.MAC = policy.MAC(p.Mac).String()
 		}

@@ -51,7 +51,7 @@ type portRow struct {
 	Port      string       `json:"port"` // environment/segment/port
 	Interface string       `json:"interface"`
 	Ifindex   uint32       `json:"ifindex"` // 0: the device is missing
-	State     string       `json:"state"`   // up or missing
+	State     string       `json:"state"`   // up, down, unattached or missing
 	MAC       string       `json:"mac"`
 	ExtraMACs []string     `json:"extra_macs"`
 	IPs       []netip.Addr `json:"ips"`
@@ -75,10 +75,10 @@ func readPorts(v *view, s *scope) ([]portRow, error) {
 		if !s.hasPort(p.Slot) {
 			continue
 		}
-		row := portRow{Port: p.Object(), Interface: p.Interface, Ifindex: p.Ifindex, State: "missing", MAC: p.MAC,
+		row := portRow{Port: p.Object(), Interface: p.Interface, Ifindex: p.Ifindex, State: string(p.State), MAC: p.MAC,
 			ExtraMACs: orEmpty(p.ExtraMACs), IPs: orEmpty(p.IPs), MTU: p.MTU, DeviceMTU: p.DeviceMTU}
-		if p.Ifindex != 0 {
-			row.State, row.Drops = "up", byDevice[p.Ifindex]
+		if p.DropsIfindex != 0 {
+			row.Drops = byDevice[p.DropsIfindex]
 		}
 		if row.counters, err = v.counters(p.Slot); err != nil {
 			return nil, err

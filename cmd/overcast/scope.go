@@ -52,6 +52,7 @@ func (v *view) scope(f filter) (*scope, error) {
 			holds[p.Environment+"/"+p.Segment] = true
 			s.portSlots[p.Slot] = true
 			s.ports[p.Ifindex] = p.Ifindex != 0
+			s.ports[p.DropsIfindex] = p.DropsIfindex != 0
 		}
 	}
 	of := filter{f.environment, f.segment, ""}

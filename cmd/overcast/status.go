@@ -32,8 +32,11 @@ type statusRow struct {
 	Segments      int                   `json:"segments"`
 	Ports         int                   `json:"ports"`
 	PortsMissing  int                   `json:"ports_missing"`
+	PortsDown     int                   `json:"ports_down"`
+	PortsBare     int                   `json:"ports_unattached"`
 	Remotes       int                   `json:"remotes"`
 	Config        loader.ConfigReport   `json:"config"`
+	Problems      []string              `json:"problems"` // what is not as the documents want it
 }
 
 func readStatus(v *view, _ *scope) ([]statusRow, error) {
@@ -42,14 +45,19 @@ func readStatus(v *view, _ *scope) ([]statusRow, error) {
 		Host: r.Host, VTEP: addr(r.VTEP), Underlay: addr(r.Underlay), Encapsulation: r.Encapsulation, TunnelPort: r.TunnelPort,
 		Agent: "stopped", PID: r.PID, Version: r.Version, Started: r.Started, Updated: r.Updated,
 		Attach: r.Attach, Decap: string(r.Decap), Tunnel: r.Tunnel, Uplinks: orEmpty(r.Uplinks),
-		Segments: len(r.Segments), Ports: len(r.Ports), Remotes: len(r.Remotes), Config: r.Config,
+		Segments: len(r.Segments), Ports: len(r.Ports), Remotes: len(r.Remotes), Config: r.Config, Problems: orEmpty(r.Problems),
 	}
 	if v.alive {
 		row.Agent = "running"
 	}
 	for _, port := range r.Ports {
-		if port.Ifindex == 0 {
+		switch port.State {
+		case loader.PortMissing:
 			row.PortsMissing++
+		case loader.PortDown:
+			row.PortsDown++
+		case loader.PortUnattached:
+			row.PortsBare++
 		}
 	}
 	return []statusRow{row}, nil
@@ -84,8 +92,13 @@ func statusLines(s statusRow) []statusLine {
 		lines = append(lines, statusLine{"uplink " + u.Interface, fmt.Sprintf("strips by %s (%s), MTU %d", u.Decap, u.Reason, u.MTU)})
 	}
 	ports := strconv.Itoa(s.Ports)
-	if s.PortsMissing > 0 {
-		ports += fmt.Sprintf(", %d without a device", s.PortsMissing)
+	for _, not := range []struct {
+		ports int
+		what  string
+	}{{s.PortsMissing, "without a device"}, {s.PortsDown, "set down"}, {s.PortsBare, "without our program"}} {
+		if not.ports > 0 {
+			ports += fmt.Sprintf(", %d %s", not.ports, not.what)
+		}
 	}
 	lines = append(lines,
 		statusLine{"segments", strconv.Itoa(s.Segments)},
@@ -100,6 +113,9 @@ func statusLines(s statusRow) []statusLine {
 	}
 	if s.Tunnel.Error != "" {
 		lines = append(lines, statusLine{"tunnel error", s.Tunnel.Error})
+	}
+	for _, problem := range s.Problems {
+		lines = append(lines, statusLine{"problem", problem})
 	}
 	if s.Config.Error != "" {
 		lines = append(lines, statusLine{"refused", s.Config.ErrorTime.Format(time.RFC3339) + ", the state before it is in force"})

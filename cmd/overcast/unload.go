@@ -27,15 +27,23 @@ it away all the same.`,
 			switch {
 			case err == nil:
 				defer lock.Release()
+				if err := lock.HoldPins(o.pinPath); err != nil && (!force || !errors.Is(err, loader.ErrLocked)) {
+					return unlessForced(err)
+				}
 			case errors.Is(err, loader.ErrLocked) && force:
-			case errors.Is(err, loader.ErrLocked):
-				return fmt.Errorf("%w: stop it first, or use --force", err)
 			default:
-				return err
+				return unlessForced(err)
 			}
 			return loader.Unload(o.pinPath, o.runDir)
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "even while overcastd runs")
 	return cmd
+}
+
+func unlessForced(err error) error {
+	if !errors.Is(err, loader.ErrLocked) {
+		return err
+	}
+	return fmt.Errorf("%w: stop it first, or use --force", err)
 }

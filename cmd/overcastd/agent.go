@@ -31,12 +31,15 @@ type agent struct {
 	path    *loader.Datapath
 	watcher *loader.Watcher
 	started time.Time
+	lock    *loader.Lock
 	status  loader.ConfigReport
+	earlier *loader.Report // what an earlier agent has left, nil if nothing
 	metrics *metrics
 
 	documents []policy.Document // as last read
 	unread    bool              // they could not be read the last time
-	unapplied bool              // they are right, but this machine refused them
+	unapplied bool              // they are right, but cannot be on this machine
+	told      []string          // the problems that the log has
 }
 
 // run is the agent's life. It returns when the context ends, or when there is
@@ -49,7 +52,8 @@ func run(ctx context.Context, config *Config) error {
 	}
 	defer lock.Release()
 
-	a := &agent{config: config, log: log, started: time.Now(), status: loader.ConfigReport{Source: config.source()}}
+	a := &agent{config: config, log: log, lock: lock, started: time.Now(), status: loader.ConfigReport{Source: config.source()}}
+	a.earlier = a.earlierReport()
 	if a.path, err = loader.Start(loader.Options{
 		PinPath:  config.PinPath,
 		RunDir:   config.RunDir,
@@ -58,7 +62,8 @@ func run(ctx context.Context, config *Config) error {
 		Decap:    config.Decap,
 		Limits:   config.Limits,
 		Log:      log,
-	}, a.earlierSlots()); err != nil {
+		Lock:     lock,
+	}, a.earlier); err != nil {
 		return err
 	}
 	defer a.path.Close()
@@ -72,12 +77,8 @@ func run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
-	if err := a.reload(); err != nil {
-		// A datapath that an earlier agent left goes on; one that never was
-		// cannot be made, so whoever started us should hear of it.
-		if _, running := a.earlierReport(); !running {
-			return err
-		}
+	if err := a.begin(); err != nil {
+		return err
 	}
 	a.notify(daemon.SdNotifyReady)
 	log.Info("ready", "host", config.Host, "documents", config.source())
@@ -98,19 +99,61 @@ func newLogger(config *Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
 
-func (a *agent) earlierReport() (*loader.Report, bool) {
+func (a *agent) earlierReport() *loader.Report {
 	report, err := loader.ReadReport(a.config.RunDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err == nil {
+		return report
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		a.log.Warn("the earlier report cannot be read; counters may move to other ports", "error", err)
 	}
-	return report, err == nil
+	return nil
 }
 
-func (a *agent) earlierSlots() map[string]uint32 {
-	if report, ok := a.earlierReport(); ok {
-		return report.Slots()
+// begin takes the documents for the first time. A datapath that an earlier
+// agent left goes on whatever they are; one that never was cannot be made, so
+// whoever started us should hear of it.
+func (a *agent) begin() error {
+	state, err := a.readState()
+	if err == nil {
+		err = a.path.Apply(state)
 	}
+	if err != nil && !a.path.Ran() {
+		return errors.Join(err, a.path.Abandon())
+	}
+	if a.taken(state, err) {
+		return nil
+	}
+	a.resume()
+	a.publish()
 	return nil
+}
+
+// resume takes the documents that the running datapath was made from, as those
+// that there are now cannot be taken.
+func (a *agent) resume() {
+	applied, err := loader.ReadApplied(a.config.RunDir)
+	if err == nil {
+		err = a.take(applied)
+	}
+	if a.path.State() == nil {
+		a.log.Error("the documents applied last cannot be taken either", "error", err)
+		return
+	}
+	a.status.Applied = applied.Time
+	a.log.Warn("the documents applied last are in force", "applied", applied.Time)
+}
+
+func (a *agent) take(applied *loader.Applied) error {
+	model, err := policy.Parse(applied.Documents)
+	if err != nil {
+		return err
+	}
+	state, err := model.State(applied.Host)
+	if err != nil {
+		return err
+	}
+	return a.path.Resume(state)
 }
 
 // loop follows signals, documents, the machine and the clock.
@@ -126,11 +169,11 @@ func (a *agent) loop(ctx context.Context, changed <-chan struct{}) {
 			return
 		case <-hangup:
 			a.notify(daemon.SdNotifyReloading + fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonicMicroseconds()))
-			_ = a.reload() // told in log, report and metrics
+			a.reload()
 			a.notify(daemon.SdNotifyReady)
 		case <-changed:
 			if a.documentsChanged() {
-				_ = a.reload()
+				a.reload()
 			}
 		case change := <-a.watcher.C:
 			a.follow(change)
@@ -149,24 +192,35 @@ func (a *agent) documentsChanged() bool {
 
 // reload takes the documents as they are now. If they are wrong, what runs
 // stays as it is, and report, log and metrics say so.
-func (a *agent) reload() error {
+func (a *agent) reload() {
 	state, err := a.readState()
-	a.unapplied = false
 	if err == nil {
 		err = a.path.Apply(state)
-		a.unapplied = err != nil
 	}
+	a.taken(state, err)
+}
+
+// taken tells in status, log and metrics what became of the documents, and
+// whether they are in force: state is what they say, nil if they are wrong.
+func (a *agent) taken(state *policy.State, err error) bool {
+	var refusal *loader.RefusalError
+	a.unapplied = errors.As(err, &refusal)
 	now := time.Now()
-	if err != nil {
+	if state == nil || a.unapplied {
 		a.status.Error, a.status.ErrorTime = err.Error(), now
 		a.log.Error("configuration refused, the running state stays", "error", err)
-	} else {
-		a.status.Error, a.status.ErrorTime, a.status.Applied = "", time.Time{}, now
-		a.log.Info("configuration applied", "segments", len(state.Segments), "remotes", len(state.Remotes))
+		a.metrics.reloaded(err)
+		a.publish()
+		return false
 	}
-	a.metrics.reloaded(err)
+	a.status.Error, a.status.ErrorTime, a.status.Applied = "", time.Time{}, now
+	a.log.Info("configuration applied", "segments", len(state.Segments), "remotes", len(state.Remotes))
+	a.metrics.reloaded(nil)
+	if err := loader.WriteApplied(a.config.RunDir, &loader.Applied{Host: a.config.Host, Time: now, Documents: a.documents}); err != nil {
+		a.log.Error("a restart with wrong documents will not know the running state", "error", err)
+	}
 	a.publish()
-	return err
+	return true
 }
 
 // readState reads the documents and works out what they mean for this host.
@@ -184,59 +238,84 @@ func (a *agent) readState() (*policy.State, error) {
 	return model.State(a.config.Host)
 }
 
-// follow brings the datapath in line with a change of the machine.
+// follow brings the datapath in line with a change of the machine. What it
+// cannot do is among the problems that publish tells.
 func (a *agent) follow(change loader.Change) {
-	var err error
 	if change&loader.ChangeLinks != 0 {
-		err = a.path.Refresh()
-	} else {
-		var paths int
-		if paths, err = a.path.RefreshPaths(); paths > 0 {
-			a.log.Info("paths to remotes changed", "remotes", paths)
-		}
-	}
-	if err != nil {
-		a.log.Error("cannot follow a change of the network; trying again", "error", err, "after", resync)
+		_ = a.path.Refresh()
+	} else if paths, _ := a.path.RefreshPaths(); paths > 0 {
+		a.log.Info("paths to remotes changed", "remotes", paths)
 	}
 	a.publish()
 }
 
-// heal repeats what may have been missed or undone, and tries again what the
-// machine refused: its MTU may be another one by now.
+// heal repeats what may have been missed or undone, and tries again what could
+// not be on this machine: its MTU may be another one by now.
 func (a *agent) heal() {
+	if err := a.lock.Renew(a.config.RunDir); err != nil {
+		a.log.Error("cannot take the lock of the run folder again", "error", err)
+	}
 	if a.unapplied || a.documentsChanged() {
-		_ = a.reload() // told in log, report and metrics
+		a.reload()
 	}
-	if err := a.path.Refresh(); err != nil {
-		a.log.Error("cannot bring the datapath in line; trying again", "error", err, "after", resync)
-	}
+	_ = a.path.Refresh() // told by publish
 	if _, err := a.path.Sweep(); err != nil {
 		a.log.Error("cannot sweep learned MACs", "error", err)
 	}
 	a.publish()
 }
 
-// publish writes the report and tells the watcher which devices matter.
+// publish writes the report, tells the log of new problems, and the watcher
+// which devices matter.
 func (a *agent) publish() {
 	report := a.path.Report()
+	if a.path.State() == nil && a.earlier != nil {
+		// What runs is still what an earlier agent has told of.
+		report = *a.earlier
+		report.Problems = []string{"what this host runs is not known, so it does not follow the machine until there are right documents"}
+	}
 	report.Version, report.PID, report.Started, report.Updated = loader.Version(), os.Getpid(), a.started, time.Now()
 	report.Config = a.status
+	if report.Config.Applied.IsZero() && a.earlier != nil {
+		report.Config.Applied = a.earlier.Config.Applied
+	}
 	if report.Host == "" {
 		report.Host = a.config.Host
 	}
-	names := []string{loader.TunnelDevice}
-	names = append(names, a.config.Uplinks...)
-	for _, uplink := range report.Uplinks {
-		names = append(names, uplink.Interface)
-	}
-	for _, port := range report.Ports {
-		names = append(names, port.Interface)
-	}
-	a.watcher.Follow(names)
+	a.tell(report.Problems)
+	a.watch(&report)
 	a.metrics.describe(&report)
 	if err := loader.WriteReport(a.config.RunDir, &report); err != nil {
 		a.log.Error("cannot write the report", "error", err)
 	}
+}
+
+// tell logs the problems that are new, and those that are over.
+func (a *agent) tell(problems []string) {
+	for _, problem := range problems {
+		if !slices.Contains(a.told, problem) {
+			a.log.Error("not in line with the documents; trying again", "problem", problem, "after", resync)
+		}
+	}
+	for _, problem := range a.told {
+		if !slices.Contains(problems, problem) {
+			a.log.Info("in line again", "problem", problem)
+		}
+	}
+	a.told = problems
+}
+
+// watch names the devices whose changes matter.
+func (a *agent) watch(report *loader.Report) {
+	names, ifindexes := []string{loader.TunnelDevice}, []uint32{report.Tunnel.Ifindex}
+	names = append(names, a.config.Uplinks...)
+	for _, uplink := range report.Uplinks {
+		names, ifindexes = append(names, uplink.Interface), append(ifindexes, uplink.Ifindex)
+	}
+	for _, port := range report.Ports {
+		names, ifindexes = append(names, port.Interface), append(ifindexes, port.Ifindex)
+	}
+	a.watcher.Follow(names, ifindexes)
 }
 
 // notify tells systemd, if that started us.

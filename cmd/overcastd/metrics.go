@@ -108,8 +108,10 @@ var (
 	remoteCounters  = countersOf("remote", "host")
 	dropPackets     = prometheus.NewDesc("overcast_drops_total", "Packets that ended here, by reason.", []string{"reason"}, nil)
 	dropBytes       = prometheus.NewDesc("overcast_drop_bytes_total", "Bytes that ended here, by reason.", []string{"reason"}, nil)
-	portUp          = prometheus.NewDesc("overcast_port_up", "Whether the port's device is there.", []string{"environment", "segment", "port"}, nil)
+	portUp          = prometheus.NewDesc("overcast_port_up", "Whether the port's device is there, set up, and has our program.", []string{"environment", "segment", "port"}, nil)
 	remoteRoute     = prometheus.NewDesc("overcast_remote_route", "Whether there is a route to the remote.", []string{"host"}, nil)
+	inLine          = prometheus.NewDesc("overcast_datapath_in_line", "Whether all is on this machine as the documents want it.", nil, nil)
+	tunnelUp        = prometheus.NewDesc("overcast_tunnel_up", "Whether the tunnel device has its UDP port; if not, nothing is received.", nil, nil)
 	segmentMTU      = prometheus.NewDesc("overcast_segment_mtu_bytes", "Largest layer-3 packet of the segment.", []string{"environment", "segment"}, nil)
 )
 
@@ -120,7 +122,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 			out <- d.desc
 		}
 	}
-	for _, d := range []*prometheus.Desc{dropPackets, dropBytes, portUp, remoteRoute, segmentMTU} {
+	for _, d := range []*prometheus.Desc{dropPackets, dropBytes, portUp, remoteRoute, inLine, tunnelUp, segmentMTU} {
 		out <- d
 	}
 }
@@ -130,8 +132,10 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
 	report := m.report
 	m.mu.Unlock()
+	out <- gauge(inLine, report.Schema != 0 && len(report.Problems) == 0)
+	out <- gauge(tunnelUp, report.Tunnel.Ifindex != 0 && report.Tunnel.Error == "")
 	for _, p := range report.Ports {
-		out <- gauge(portUp, p.Ifindex != 0, p.Environment, p.Segment, p.Port)
+		out <- gauge(portUp, p.State == loader.PortUp, p.Environment, p.Segment, p.Port)
 		m.counters(out, p.Slot, portCounters, p.Environment, p.Segment, p.Port)
 	}
 	for _, s := range report.Segments {

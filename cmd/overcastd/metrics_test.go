@@ -47,7 +47,7 @@ func newMaps(t *testing.T) *maps.Set {
 	return set
 }
 
-// testMetrics has a port up and one without a device, a segment, a remote with
+// testMetrics has a port up and one that is set down, a segment, a remote with
 // a route and one without, counters and drops.
 func testMetrics(t *testing.T) *metrics {
 	t.Helper()
@@ -57,9 +57,11 @@ func testMetrics(t *testing.T) *metrics {
 		t.Fatal(err)
 	}
 	m.describe(&loader.Report{
+		Schema: loader.ReportSchema,
+		Tunnel: loader.TunnelReport{Device: "oc0", Ifindex: 5},
 		Ports: []loader.PortReport{
-			{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Ifindex: 7, MAC: "02:00:00:00:00:01"},
-			{Slot: 2, Environment: "shop", Segment: "lan", Port: "late"},
+			{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Ifindex: 7, State: loader.PortUp, MAC: "02:00:00:00:00:01"},
+			{Slot: 2, Environment: "shop", Segment: "lan", Port: "late", Ifindex: 9, State: loader.PortDown},
 		},
 		Segments: []loader.SegmentReport{{Slot: 1, Environment: "shop", Segment: "lan", MTU: 1450}},
 		Remotes:  []loader.RemoteReport{{Slot: 1, Host: "b", MTU: 1500}, {Slot: 2, Host: "c"}},
@@ -114,6 +116,8 @@ func TestMetrics(t *testing.T) {
 		"overcast_config_last_reload_successful{}":                 0,
 		"overcast_port_up{environment=shop,port=web,segment=lan}":  1,
 		"overcast_port_up{environment=shop,port=late,segment=lan}": 0,
+		"overcast_datapath_in_line{}":                              1,
+		"overcast_tunnel_up{}":                                     1,
 		"overcast_remote_route{host=b}":                            1,
 		"overcast_remote_route{host=c}":                            0,
 		"overcast_segment_mtu_bytes{environment=shop,segment=lan}": 1450,
@@ -134,6 +138,23 @@ func TestMetrics(t *testing.T) {
 	want["overcast_drops_total{reason=DROP_VNI_UNKNOWN}"], want["overcast_drop_bytes_total{reason=DROP_VNI_UNKNOWN}"] = 3, 180
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What is not right on this machine shows, and before there is a report nothing is right.
+func TestMetricsOfProblems(t *testing.T) {
+	m := testMetrics(t)
+	for name, report := range map[string]loader.Report{
+		"no report": {},
+		"problems":  {Schema: loader.ReportSchema, Problems: []string{"a mistake"}, Tunnel: loader.TunnelReport{Error: "held", Ifindex: 5}},
+		"no device": {Schema: loader.ReportSchema, Problems: []string{"a mistake"}},
+	} {
+		m.describe(&report)
+		for _, family := range gather(t, m) {
+			if n := family.GetName(); (n == "overcast_datapath_in_line" || n == "overcast_tunnel_up") && family.GetMetric()[0].GetGauge().GetValue() != 0 {
+				t.Errorf("%s: %s is not 0", name, n)
+			}
+		}
 	}
 }
 

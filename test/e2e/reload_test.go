@@ -23,6 +23,7 @@ type state struct {
 	Tunnel        struct{ Error string }
 	Config        struct{ Source, Applied, Error string }
 	Uplinks       []struct{ Interface, Decap, Reason string }
+	Problems      []string
 }
 
 // status asks a host for its state.

@@ -91,13 +91,20 @@ func TestUnload(t *testing.T) {
 	}
 }
 
-// Two agents on one run folder are one too many: the second says so and leaves
-// the first alone.
+// Two agents on one host are one too many, whatever folders they use: the
+// second says so and leaves the first alone, and so does unload.
 func TestSecondAgentIsRefused(t *testing.T) {
 	w := newWorld(t, lab.Options{}, lab.GuestOptions{})
-	_, err := w.Hosts[0].StartAgent(overcastd, w.agentFlags()...)
-	if err == nil || !strings.Contains(err.Error(), "an overcastd is running here") {
-		t.Errorf("a second agent: %v", err)
+	a, says := w.Hosts[0], []string{"an overcastd is running here"}
+	w.cannotStart(a, says)
+	w.cannotStart(a, says, "--run-dir", t.TempDir())
+	w.cannotStart(a, says, "--run-dir", t.TempDir(), "--pin-path", a.PinPath+"-other")
+	if out, err := a.Run(t.Context(), overcast, "unload", "--pin-path", a.PinPath, "--run-dir", t.TempDir()); err == nil || !strings.Contains(out, "--force") {
+		t.Errorf("unload with another run folder: %v\n%s", err, out)
+	}
+	// The same pins seen from another network namespace.
+	if _, err := w.Hosts[1].StartAgent(overcastd, append(w.agentFlags(), "--run-dir", t.TempDir(), "--pin-path", a.PinPath)...); err == nil || !strings.Contains(err.Error(), says[0]) {
+		t.Errorf("a second agent on the same pins: %v", err)
 	}
 	w.ping(w.guests[0], "2001:45::2")
 	if ended, _ := w.agents[0].Ended(); ended {

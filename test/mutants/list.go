@@ -138,7 +138,23 @@ var mutants = []mutant{
 		"UDP6ZeroCSumRx: true,", "UDP6ZeroCSumRx: false,",
 		e2e, "TestReach/IPv6/kernel/veth"},
 
+	{"what is attached is remembered", "loader/place.go",
+		"holds, err := d.hooks.holds(at, d.programs[program])", "holds, err := d.placed[at] != 0, error(nil)",
+		"./loader", "TestRefreshPutsBack"},
+	{"the uplink may be a port", "loader/own.go",
+		"own[device.ifindex] = \"is this host's uplink\"", "_ = device",
+		"./loader", "TestPortBecomesUplink"},
+	{"programs of other pin paths are replaced", "loader/stranger.go",
+		"return &strangerError{", "_ = &strangerError{",
+		"./loader", "TestStrangers"},
+	{"devices are not given back", "loader/place.go",
+		"d.prune(), d.giveBack(),", "d.prune(),",
+		"./loader", "TestDevicesAreGivenBack"},
+
 	// The commands.
+	{"a restart forgets what runs", "cmd/overcastd/agent.go",
+		"	a.resume()\n", "",
+		e2e, "TestRestartWithWrongDocument"},
 	{"a refused document is not told", "cmd/overcastd/agent.go",
 		"a.status.Error, a.status.ErrorTime = err.Error(), now", "a.status.ErrorTime = now",
 		e2e, "TestWrongDocument/a_bad_value"},
