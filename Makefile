@@ -26,7 +26,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build the programs into bin/
-	@$(GO) build -o bin/ ./cmd/...
+	@$(GO) build -ldflags "-X overcast/loader.stamped=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o bin/ ./cmd/...
 
 .PHONY: demo
 demo: build ## two hosts, their guests, and a page fetched over IPv6 through the overlay

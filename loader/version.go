@@ -4,9 +4,15 @@ package loader
 
 import "runtime/debug"
 
+// stamped is the version that the Makefile gives to what it builds, by -X.
+var stamped string
+
 // Version is the version of this build: the module's, or the commit it was
 // built from, as far as the build recorded them.
 func Version() string {
+	if stamped != "" {
+		return stamped
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -187,6 +187,9 @@ func TestProgram(t *testing.T) {
 		has(t, r, group, programEncap, "overcast")
 		has(t, r, group, "strip at tc and deliver", "overcast")
 	}
+	for _, kind := range dropKinds() {
+		has(t, r, "IPv6 underlay, drops", kind.reason.String(), "overcast")
+	}
 	has(t, r, "IPv4 underlay, copies", "replicate to 512 remotes, each copy", "overcast")
 	if !strings.Contains(out, "FIGURE") {
 		t.Error("the figures of one contender do not stand in one table")

@@ -77,7 +77,11 @@ func (run *programRun) run() error {
 				return fmt.Errorf("%s: %w", programGroup(family, macs), err)
 			}
 		}
-		// Copies look no MACs up.
+		// Neither drops nor copies depend on how many MACs there are.
+		run.step("%s underlay, drops", family)
+		if err := measureDrops(r, run.options, family, runs); err != nil {
+			return fmt.Errorf("%s underlay, drops: %w", family, err)
+		}
 		for _, remotes := range []int{1, 8, 64, 512} {
 			run.step("%s underlay, copies to %d remotes", family, remotes)
 			if err := measureReplication(r, run.rounds, family, remotes, runs/20); err != nil {
@@ -251,19 +255,6 @@ func subjects() []subject {
 		tc("strip at tc and deliver", bpf.UplinkIn, fromRemote(whole), prog.Redirected),
 		varied(tc("drop: unknown destination", bpf.PortIn, fromGuest(guest, stranger), prog.Dropped), destination),
 		varied(tc("drop: another's source MAC", bpf.PortIn, fromGuest(stranger, far), prog.Dropped), source),
-		xdp("drop: unknown VNI, at XDP", fromRemote(func(o *prog.Outer, _ []byte, packet func() []byte) []byte {
-			o.VNI++
-			return packet()
-		}), prog.Dropped),
-		xdp("drop: unknown VTEP, at XDP", fromRemote(func(o *prog.Outer, _ []byte, packet func() []byte) []byte {
-			o.From.IP = o.To.IP.Next().Next().Next()
-			return packet()
-		}), prog.Dropped),
-		xdp("drop: reserved bit, at XDP", fromRemote(func(o *prog.Outer, inner []byte, _ func() []byte) []byte {
-			header := o.VXLAN()
-			header[7] = 1
-			return o.Datagram(append(header, inner...))
-		}), prog.Dropped),
 		xdp("pass: not ours, at XDP", fromRemote(func(o *prog.Outer, _ []byte, packet func() []byte) []byte {
 			o.Port++
 			return packet()
@@ -278,7 +269,7 @@ func replication(remotes int) subject {
 		return prog.Station{MAC: net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, IP: s.thereIP}
 	}
 	// The last copy is the frame itself, so the verdict is a redirect.
-	return subject{name: fmt.Sprintf("replicate to %d remotes, each copy", remotes), program: bpf.PortIn, nothing: prog.NothingTC,
+	return subject{name: "replicate to " + plural(remotes, "remote") + ", each copy", program: bpf.PortIn, nothing: prog.NothingTC,
 		packet: fromGuest(guest, everybody), verdict: prog.Redirected, copies: remotes}
 }
 
