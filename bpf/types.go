@@ -20,6 +20,7 @@ type (
 	FDBBucket    = overcastOcFdbBucket
 	FDBEntry     = overcastOcFdbEntry
 	FDBKey       = overcastOcFdbKey
+	FDBSlot      = overcastOcFdbSlot
 	Flood        = overcastOcFlood
 	FloodKey     = overcastOcFloodKey
 	Kind         = overcastOcKind

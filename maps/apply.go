@@ -27,7 +27,12 @@ func (s *Set) Apply(have *Snapshot, want *Contents) error {
 	if err := s.add(left, want); err != nil {
 		return err
 	}
-	return s.prune(have, left, want)
+	if err := s.prune(have, left, want); err != nil {
+		// What has been given back may be asked for by the next Apply.
+		grace()
+		return err
+	}
+	return nil
 }
 
 // Fits checks that the maps can hold what they should.

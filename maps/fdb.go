@@ -66,8 +66,8 @@ func fdbHash(word uint64) uint64 {
 	return word ^ word>>33
 }
 
-// FDBSlot reads the two words of a slot of oc_fdb.
-func FDBSlot(word, where uint64) (bpf.FDBKey, bpf.FDBEntry) {
+// ReadFDBSlot reads the two words of a slot of oc_fdb.
+func ReadFDBSlot(word, where uint64) (bpf.FDBKey, bpf.FDBEntry) {
 	return fdbKeyOf(word), fdbEntryOf(where)
 }
 
@@ -103,30 +103,52 @@ func (l fdbBucketList) pair(word uint64) [2]*bpf.FDBBucket {
 
 type fdbSlot = struct{ key, where *uint64 }
 
+// reserved marks the key of a slot that is being filled. No program asks for
+// such a key, as segments are fewer.
+const reserved = 0xf << 60
+
+// sweep empties slots that no program looks into: those that an agent was
+// filling when it was killed, and entries that are in neither of their buckets,
+// as another version may have left them.
+func (l fdbBucketList) sweep() {
+	for i := range l {
+		for j := range l[i].Slot {
+			if slot := &l[i].Slot[j]; slot.Key != 0 && !l.found(&l[i], slot.Key) {
+				atomic.StoreUint64(&slot.Key, 0)
+			}
+		}
+	}
+}
+
+// found tells whether a program that looks for a key looks into a bucket.
+func (l fdbBucketList) found(bucket *bpf.FDBBucket, word uint64) bool {
+	pair := l.pair(word)
+	return word&reserved == 0 && (bucket == pair[0] || bucket == pair[1])
+}
+
 // find returns the slot of a key, and otherwise an empty one of its emptier
 // bucket; the first bucket is preferred, as it is read first.
-func (l fdbBucketList) find(word uint64) (slot fdbSlot, there, room bool) {
+func (l fdbBucketList) find(word uint64) (slot *bpf.FDBSlot, there bool) {
 	most := 0
 	for _, bucket := range l.pair(word) {
 		free, last := 0, 0
 		for i := range bucket.Slot {
 			switch bucket.Slot[i].Key {
 			case word:
-				return fdbSlot{&bucket.Slot[i].Key, &bucket.Slot[i].Where}, true, true
+				return &bucket.Slot[i], true
 			case 0:
 				free, last = free+1, i
 			}
 		}
 		// With a slot to spare the first bucket is good enough.
-		if free > most && (most < 2) {
-			most, room = free, true
-			slot = fdbSlot{&bucket.Slot[last].Key, &bucket.Slot[last].Where}
+		if free > most && most < 2 {
+			most, slot = free, &bucket.Slot[last]
 		}
 	}
-	return slot, false, room
+	return slot, false
 }
 
-// all reads every entry.
+// all reads every entry that a program can find.
 func (t fdbTable) all() (map[bpf.FDBKey]bpf.FDBEntry, error) {
 	entries, err := t.spill.all()
 	if err != nil {
@@ -136,7 +158,7 @@ func (t fdbTable) all() (map[bpf.FDBKey]bpf.FDBEntry, error) {
 		for i := range buckets {
 			for j := range buckets[i].Slot {
 				slot := &buckets[i].Slot[j]
-				if word := atomic.LoadUint64(&slot.Key); word != 0 {
+				if word := atomic.LoadUint64(&slot.Key); word != 0 && buckets.found(&buckets[i], word) {
 					entries[fdbKeyOf(word)] = fdbEntryOf(atomic.LoadUint64(&slot.Where))
 				}
 			}
@@ -145,25 +167,43 @@ func (t fdbTable) all() (map[bpf.FDBKey]bpf.FDBEntry, error) {
 	})
 }
 
-// put adds or replaces entries in one pass.
+// put adds or replaces entries in one pass. The keys of new ones follow a grace
+// period after their values: a reader that finds the key has not read the value
+// of the slot's former entry before, whatever order its processor loads in.
 func (t fdbTable) put(entries map[bpf.FDBKey]bpf.FDBEntry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	spilled := make(map[bpf.FDBKey]bpf.FDBEntry)
-	err := t.mapped(func(buckets fdbBucketList) error {
+	have, err := t.spill.all()
+	if err != nil {
+		return err
+	}
+	spill, unspill := make(map[bpf.FDBKey]bpf.FDBEntry), []bpf.FDBKey{}
+	err = t.mapped(func(buckets fdbBucketList) error {
+		buckets.sweep()
+		fresh := make(map[uint64]*bpf.FDBSlot)
 		for key, entry := range entries {
 			word := fdbWord(key)
-			slot, there, room := buckets.find(word)
-			if !room {
-				spilled[key] = entry
+			slot, there := buckets.find(word)
+			if slot == nil {
+				spill[key] = entry
 				continue
 			}
-			atomic.StoreUint64(slot.where, fdbWhere(entry))
+			if _, spilled := have[key]; spilled {
+				unspill = append(unspill, key)
+			}
+			atomic.StoreUint64(&slot.Where, fdbWhere(entry))
 			if !there {
-				atomic.StoreUint64(slot.key, word)
+				atomic.StoreUint64(&slot.Key, word|reserved)
+				fresh[word] = slot
 			}
 			t.writes.Put++
+		}
+		if len(fresh) > 0 {
+			grace()
+		}
+		for word, slot := range fresh {
+			atomic.StoreUint64(&slot.Key, word)
 		}
 		return nil
 	})
@@ -173,8 +213,13 @@ func (t fdbTable) put(entries map[bpf.FDBKey]bpf.FDBEntry) error {
 	if len(entries) > 1 {
 		t.writes.Batches++
 	}
-	// One that has spilled stays in the spill, where the programs look last.
-	return t.spill.put(spilled)
+	if len(spill) > 0 {
+		if err := putInTurn(t.spill, have, spill); err != nil {
+			return err
+		}
+	}
+	// What has found room in a bucket must not come back when it is removed there.
+	return t.spill.remove(unspill)
 }
 
 // remove deletes entries; one that is not there is fine. A slot keeps its
@@ -183,16 +228,20 @@ func (t fdbTable) remove(keys []bpf.FDBKey) error {
 	if len(keys) == 0 {
 		return nil
 	}
+	have, err := t.spill.all()
+	if err != nil {
+		return err
+	}
 	var spilled []bpf.FDBKey
-	err := t.mapped(func(buckets fdbBucketList) error {
+	err = t.mapped(func(buckets fdbBucketList) error {
 		for _, key := range keys {
-			slot, there, _ := buckets.find(fdbWord(key))
-			if !there {
+			if _, also := have[key]; also {
 				spilled = append(spilled, key)
-				continue
 			}
-			atomic.StoreUint64(slot.key, 0)
-			t.writes.Deleted++
+			if slot, there := buckets.find(fdbWord(key)); there {
+				atomic.StoreUint64(&slot.Key, 0)
+				t.writes.Deleted++
+			}
 		}
 		return nil
 	})

@@ -4,6 +4,7 @@ package maps
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,5 +117,77 @@ func TestFDBFull(t *testing.T) {
 	err := set.fdb().put(crowd(t, set, 3*bpf.FDBSlots))
 	if err == nil || !strings.Contains(err.Error(), "oc_fdb_spill is full") || !strings.Contains(err.Error(), "raise limits.macs") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A MAC that has spilled, and later finds room in a bucket, is nowhere else: the
+// spilled entry does not come back when it is removed.
+func TestFDBLeavesTheSpill(t *testing.T) {
+	set := newSet(t, small)
+	entries := crowd(t, set, 3*bpf.FDBSlots)
+	if err := set.fdb().put(entries); err != nil {
+		t.Fatal(err)
+	}
+	spilled, err := set.fdb().spill.all()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gone []bpf.FDBKey
+	for key := range entries {
+		if _, there := spilled[key]; !there {
+			gone = append(gone, key)
+		}
+	}
+	if err := set.fdb().remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	moved := make(map[bpf.FDBKey]bpf.FDBEntry)
+	for key := range spilled {
+		moved[key] = bpf.FDBEntry{Id: 9, Kind: bpf.KindPort}
+	}
+	if err := set.fdb().put(moved); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := set.FDBEntries(); err != nil || !maps.Equal(got, moved) {
+		t.Errorf("the maps hold %v (%v), want %v", got, err, moved)
+	}
+	if err := set.fdb().remove(slices.Collect(maps.Keys(moved))); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := set.FDBEntries(); err != nil || len(got) > 0 {
+		t.Errorf("%v came back (%v)", got, err)
+	}
+}
+
+// What no program can find is no entry, and its slot is used again.
+func TestFDBStrays(t *testing.T) {
+	set := newSet(t, small)
+	err := set.fdb().mapped(func(buckets fdbBucketList) error {
+		for i := range buckets {
+			for j := range buckets[i].Slot {
+				// One that was being filled, and one in the wrong bucket.
+				buckets[i].Slot[j].Key = fdbWord(bpf.FDBKey{Segment: 1, Mac: testMAC(i)}) | reserved
+				if word := fdbWord(bpf.FDBKey{Segment: 1, Mac: testMAC(j)}); !buckets.found(&buckets[i], word) {
+					buckets[i].Slot[j].Key = word
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := set.FDBEntries(); err != nil || len(got) > 0 {
+		t.Errorf("strays are entries: %v (%v)", got, err)
+	}
+	entries := crowd(t, set, bpf.FDBSlots)
+	if err := set.fdb().put(entries); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := set.FDBEntries(); err != nil || !maps.Equal(got, entries) {
+		t.Errorf("the maps hold %v (%v), want %v", got, err, entries)
+	}
+	if spilled, err := set.fdb().spill.all(); err != nil || len(spilled) > 0 {
+		t.Errorf("strays took the room of %v (%v)", spilled, err)
 	}
 }

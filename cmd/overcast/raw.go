@@ -84,7 +84,7 @@ func rawReadFDB(m *ebpf.Map, s *scope) ([]rawEntry, int, error) {
 			if slot.Key == 0 {
 				continue
 			}
-			key, entry := maps.FDBSlot(slot.Key, slot.Where)
+			key, entry := maps.ReadFDBSlot(slot.Key, slot.Where)
 			if all++; s.hasMAC(key, entry) {
 				entries = append(entries, rawEntry{key, entry})
 			}
