@@ -76,10 +76,10 @@ bench: build ## measure the fast path against the kernel's VXLAN and no overlay,
 	@bin/overcast-bench path --quick
 
 .PHONY: bench-full
-bench-full: build ## all of the benchmark, into build/bench: JSON, and pages with plots; two hours
-	@mkdir -p build/bench
-	@for b in program fanout scale; do bin/overcast-bench $$b --json build/bench/$$b.json --html build/bench/$$b.html --svg build/bench/$$b.svg; done
-	@bin/overcast-bench path --resume --json build/bench/path.json --html build/bench/path.html --svg build/bench/path.svg
+bench-full: build ## all of the benchmark, into build/bench: JSON, and pages with plots; an hour or so
+	@rm -rf build/bench && mkdir -p build/bench
+	@for b in fanout program scale path; do \
+		bin/overcast-bench $$b --json build/bench/$$b.json --html build/bench/$$b.html --svg build/bench/$$b.svg | tee build/bench/$$b.txt; done
 
 .PHONY: fuzz
 fuzz: ## fuzz the environment documents for a minute

@@ -247,13 +247,13 @@ func connectOvercast(decap loader.Decap) func(*pair, *options) error {
 // learn, with every setting as the kernel has it.
 func connectKernelAsItComes(p *pair, _ *options) error {
 	return p.connectKernel(func(i int) lab.Switch {
-		return lab.Switch{Remotes: []netip.Addr{p.Hosts[1-i].VTEP}, Learning: true, Snooping: true}
+		return lab.Switch{Remotes: []netip.Addr{p.Hosts[1-i].VTEP}, Learning: true, Snooping: true, Checksum: true}
 	})
 }
 
 // connectKernelTuned is the same with all that costs and is not needed off: the
-// bridge's netfilter calls and snooping, and learning, in place of which the
-// stations are known.
+// bridge's netfilter calls and snooping, outer checksums, and learning, in
+// place of which the stations are known.
 func connectKernelTuned(p *pair, _ *options) error {
 	for _, h := range p.Hosts {
 		if err := h.BridgeNetfilterOff(); err != nil {
@@ -275,7 +275,11 @@ func (p *pair) connectKernel(settings func(i int) lab.Switch) error {
 		if err := h.AddSwitch(s); err != nil {
 			return err
 		}
-		if err := h.PlugIntoSwitch(p.guest(i).Port); err != nil {
+		var stations []string
+		if !s.Learning {
+			stations = append(stations, p.guest(i).MAC)
+		}
+		if err := h.PlugIntoSwitch(p.guest(i).Port, stations...); err != nil {
 			return err
 		}
 	}

@@ -40,21 +40,26 @@ func (p *pair) perPacket(warm, duration time.Duration) (cost float64, d datagram
 				return err
 			}
 		}
-		begin, elapsed, arrived := time.Now(), time.Duration(0), 0
-		for elapsed < duration {
+		// A volley that has lost something has waited for it, so its time says
+		// nothing of work; its loss is told all the same.
+		whole, arrived := time.Duration(0), 0
+		for begin := time.Now(); time.Since(begin) < duration; {
+			started := time.Now()
 			n, err := volley(out, in)
 			if err != nil {
 				return err
 			}
-			arrived += n
 			d.sent += burst
-			elapsed = time.Since(begin)
+			d.lost += uint64(burst - n)
+			if n == burst {
+				whole += time.Since(started)
+				arrived += n
+			}
 		}
 		if arrived == 0 {
-			return errors.New("no datagram arrived")
+			return errors.New("no burst of datagrams arrived whole")
 		}
-		d.rate = float64(arrived) / elapsed.Seconds()
-		d.lost = d.sent - uint64(arrived)
+		d.rate = float64(arrived) / whole.Seconds()
 		return nil
 	})
 	if err != nil {

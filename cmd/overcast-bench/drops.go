@@ -123,7 +123,7 @@ func measureDrops(r *report, o *options, family lab.Family, runs int) (err error
 		}
 		all = append(all, sub)
 	}
-	return s.measure(r, o.rounds, fmt.Sprintf("%s underlay, drops", family), all, runs)
+	return s.measure(r, o, fmt.Sprintf("%s underlay, drops", family), all, runs)
 }
 
 // provokes sees that a packet is dropped for its reason.

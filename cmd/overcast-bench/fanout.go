@@ -17,7 +17,7 @@ import (
 
 var fanoutNotes = []string{
 	"One guest sends frames to a group; the remotes are addresses of one host at the other end of the wire, where every copy is counted and ended. The sender, the copying and the counting are on one CPU, and the time includes all of it: making the copy, the outer headers, the way over the wire and the count. Before the measurement each remote or port is seen to get exactly one copy.",
-	"The kernel floods by a bridge whose VXLAN device has an entry for the zero MAC for each remote; netfilter calls, snooping and learning are off.",
+	"The kernel floods by a bridge whose VXLAN device has an entry for the zero MAC for each remote; netfilter calls, snooping, learning and outer checksums are off.",
 }
 
 // fanoutRun is what `fanout` measures.
@@ -33,7 +33,7 @@ func fanoutCommand() *cobra.Command {
 		Short: "Measure broadcast and multicast to many, nanoseconds for each copy",
 		RunE:  func(*cobra.Command, []string) error { return run.run() },
 	}
-	cmd.Flags().IntSliceVar(&run.remotes, "remotes", []int{1, 8, 64, 512}, "copy to so many remotes")
+	cmd.Flags().IntSliceVar(&run.remotes, "remotes", []int{1, 8, 64, 512}, "copy to so many remotes; the queue between two devices holds some 1000 (net.core.netdev_max_backlog)")
 	cmd.Flags().IntSliceVar(&run.ports, "ports", []int{1, 8, 64}, "copy to so many local ports")
 	return run.register(cmd)
 }
@@ -159,6 +159,9 @@ func (run *fanoutRun) measure(r *report, f fan) (err error) {
 		}
 		run.step("%s to %s over %s: %d rounds", t.name, f, f.family, run.rounds)
 		for _, i := range turns(len(all), run.rounds) {
+			if err := run.interrupted(); err != nil {
+				return err
+			}
 			cost, got, err := all[i].volleys(t, run.length/4)
 			if err != nil {
 				return fmt.Errorf("%s, %s to %s: %w", names[i], t.name, f, err)
@@ -277,11 +280,11 @@ func connectFanKernel(rep *replicator, _ *options) error {
 		return err
 	}
 	for n := range rep.ports {
-		if err := host.PlugIntoSwitch(portName(n)); err != nil {
+		if err := host.PlugIntoSwitch(portName(n), stationMAC(4, n).String()); err != nil {
 			return err
 		}
 	}
-	return host.PlugIntoSwitch(rep.sender.Port)
+	return host.PlugIntoSwitch(rep.sender.Port, rep.sender.MAC)
 }
 
 // sinkDevices are the devices at which copies end.

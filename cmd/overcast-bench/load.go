@@ -138,6 +138,9 @@ func measureLoad(r *report, o *options, group string, macs, remotes int) error {
 		r.add(group, measure, "overcast", "ms", lower, float64(took.Nanoseconds())/1e6)
 	}
 	for range o.rounds {
+		if err := o.interrupted(); err != nil {
+			return err
+		}
 		began := time.Now()
 		state, err := known(before)
 		if err != nil {

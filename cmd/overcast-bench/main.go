@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // Exit codes, as of overcast.
@@ -41,7 +42,7 @@ func run(args []string, out, errs io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	err := root.ExecuteContext(ctx)
 	switch {
@@ -85,6 +86,7 @@ type options struct {
 	length time.Duration // of one measurement, where that is a time
 	bin    string
 
+	ctx           context.Context
 	out, progress io.Writer
 }
 
@@ -101,7 +103,7 @@ func (o *options) register(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.NoArgs
 	inner := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		o.out, o.progress = cmd.OutOrStdout(), cmd.ErrOrStderr()
+		o.ctx, o.out, o.progress = cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 		if err := o.check(cmd); err != nil {
 			return err
 		}
@@ -173,6 +175,15 @@ func (o *options) draw(r *report) error {
 		if err := os.WriteFile(o.html, []byte(r.page()), 0o644); err != nil {
 			return fmt.Errorf("writing the page: %w", err)
 		}
+	}
+	return nil
+}
+
+// interrupted is an error once the run is to end; it is asked between any two
+// measurements.
+func (o *options) interrupted() error {
+	if o.ctx.Err() != nil {
+		return errors.New("interrupted")
 	}
 	return nil
 }

@@ -244,6 +244,9 @@ func (run *pathRun) measureSetting(r *report, s setting, chosen []measure) (err 
 	for _, m := range chosen {
 		run.step("%s: %s, %d rounds of %d contenders", s, m.name, run.rounds, len(all))
 		for _, i := range turns(len(all), run.rounds) {
+			if err := run.interrupted(); err != nil {
+				return err
+			}
 			if err := m.record(r, s.String(), all[i].name, pairs[i], run.length/4, run.length); err != nil {
 				return fmt.Errorf("%s: %s: %w", all[i].name, m.name, err)
 			}

@@ -84,7 +84,7 @@ func (run *programRun) run() error {
 		}
 		for _, remotes := range []int{1, 8, 64, 512} {
 			run.step("%s underlay, copies to %d remotes", family, remotes)
-			if err := measureReplication(r, run.rounds, family, remotes, runs/20); err != nil {
+			if err := measureReplication(r, run.options, family, remotes, runs/20); err != nil {
 				return fmt.Errorf("%s underlay, %d remotes: %w", family, remotes, err)
 			}
 		}
@@ -279,20 +279,20 @@ func measurePrograms(r *report, o *options, family lab.Family, macs, runs int) e
 		return err
 	}
 	defer s.close()
-	return s.measure(r, o.rounds, programGroup(family, macs), subjects(), runs)
+	return s.measure(r, o, programGroup(family, macs), subjects(), runs)
 }
 
-func measureReplication(r *report, rounds int, family lab.Family, remotes, runs int) error {
+func measureReplication(r *report, o *options, family lab.Family, remotes, runs int) error {
 	s, err := newStage(family, 1, remotes)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	return s.measure(r, rounds, fmt.Sprintf("%s underlay, copies", family), []subject{replication(remotes)}, runs)
+	return s.measure(r, o, fmt.Sprintf("%s underlay, copies", family), []subject{replication(remotes)}, runs)
 }
 
 // measure takes the subjects in turns.
-func (s *stage) measure(r *report, rounds int, group string, all []subject, runs int) error {
+func (s *stage) measure(r *report, o *options, group string, all []subject, runs int) error {
 	for _, sub := range all {
 		// Nothing is measured that does not do what it says.
 		got, err := s.path.Run(sub.program, sub.packet(s, 0))
@@ -304,18 +304,21 @@ func (s *stage) measure(r *report, rounds int, group string, all []subject, runs
 		}
 	}
 	// The first round only makes the caches what they are under traffic.
-	if err := s.each(all, turns(len(all), 1), runs, func(subject, float64) {}); err != nil {
+	if err := s.each(o, all, turns(len(all), 1), runs, func(subject, float64) {}); err != nil {
 		return err
 	}
-	return s.each(all, turns(len(all), rounds), runs, func(sub subject, ns float64) {
+	return s.each(o, all, turns(len(all), o.rounds), runs, func(sub subject, ns float64) {
 		r.add(group, sub.name, "overcast", "ns", lower, ns)
 	})
 }
 
 // each measures subjects in an order, and hands on what a frame or a copy of
 // each takes, in nanoseconds.
-func (s *stage) each(all []subject, order []int, runs int, take func(subject, float64)) error {
+func (s *stage) each(o *options, all []subject, order []int, runs int, take func(subject, float64)) error {
 	for _, i := range order {
+		if err := o.interrupted(); err != nil {
+			return err
+		}
 		sub := all[i]
 		runs := runs
 		if sub.varies {

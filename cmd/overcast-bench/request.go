@@ -38,6 +38,7 @@ func (p *pair) requestResponse(warm, duration time.Duration) (requests, error) {
 	var took []time.Duration
 	var elapsed time.Duration
 	err = onCPU(0, func() error {
+		defer unix.Shutdown(client, unix.SHUT_WR) // ends the other side, whatever happens here
 		begin := time.Now()
 		for time.Since(begin) < warm {
 			if _, err := ask(client); err != nil {
@@ -54,7 +55,7 @@ func (p *pair) requestResponse(warm, duration time.Duration) (requests, error) {
 			took = append(took, one)
 			elapsed = time.Since(begin)
 		}
-		return unix.Shutdown(client, unix.SHUT_WR)
+		return nil
 	})
 	if err = errors.Join(err, <-answering); err != nil {
 		return requests{}, err

@@ -205,7 +205,10 @@ func (rep *replicator) volleys(t target, duration time.Duration) (cost float64, 
 	if err != nil {
 		return 0, got, err
 	}
-	return float64(spent.Nanoseconds()) / float64(got.sent), got, nil
+	if got.lost == got.sent {
+		return 0, got, errors.New("no copy arrived")
+	}
+	return float64(spent.Nanoseconds()) / float64(got.sent-got.lost), got, nil
 }
 
 // judgeFanout holds the figures for many remotes against the marks. Copies for

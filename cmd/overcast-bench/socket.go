@@ -19,6 +19,9 @@ const socketBuffer = 32 << 20
 // such as BBR, would wait for timers where the figures are about work.
 const congestion = "cubic"
 
+// patience is how long a connection may stand still.
+const patience = 5 * time.Second
+
 func sockaddr(a netip.AddrPort) (int, unix.Sockaddr) {
 	if a.Addr().Is4() {
 		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
@@ -76,7 +79,7 @@ func bound(n *lab.Namespace, kind int, at netip.AddrPort) (int, error) {
 func connected(n *lab.Namespace, kind int, to netip.AddrPort) (int, error) {
 	family, address := sockaddr(to)
 	fd, err := socket(n, family, kind, func(fd int) error {
-		limit := unix.NsecToTimeval(int64(5 * time.Second))
+		limit := unix.NsecToTimeval(int64(patience))
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
 			return err
 		}
@@ -111,6 +114,15 @@ func connection(from, to *lab.Namespace, at netip.AddrPort) (client, server int,
 	if server, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC); err != nil {
 		unix.Close(client)
 		return -1, -1, fmt.Errorf("accepting at %s: %w", at, err)
+	}
+	// A way that dies is an error, and not a wait without end.
+	limit := unix.NsecToTimeval(int64(patience))
+	for _, fd := range []int{client, server} {
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
+			unix.Close(client)
+			unix.Close(server)
+			return -1, -1, err
+		}
 	}
 	return client, server, nil
 }

@@ -20,6 +20,9 @@ func measureStarts(r *report, o *options, macs int) (err error) {
 		return err
 	}
 	for range o.rounds {
+		if err := o.interrupted(); err != nil {
+			return err
+		}
 		if err := measureStart(r, overcastd, macs); err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func (l *Lab) AddForeign(name string, options ForeignOptions) (*Foreign, error) 
 	}
 	err = n.AddSwitch(Switch{
 		VNI: options.VNI, Local: f.VTEP, MTU: l.options.MTU - l.Overhead(),
-		Remotes: options.Remotes, Learning: true, Snooping: options.Snooping,
+		Remotes: options.Remotes, Learning: true, Snooping: options.Snooping, Checksum: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("foreign host %s: %w", name, err)

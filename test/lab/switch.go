@@ -3,12 +3,14 @@
 package lab
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,8 +23,9 @@ type Switch struct {
 	MTU      int                   // of the VXLAN device, in bytes
 	Remotes  []netip.Addr          // flooded to (head-end replication)
 	Stations map[string]netip.Addr // MACs behind remotes, known from the start
-	Learning bool                  // of the VXLAN device
+	Learning bool                  // of the VXLAN device, and of the bridge at it
 	Snooping bool                  // of the bridge
+	Checksum bool                  // of the outer UDP header, over both families
 }
 
 const (
@@ -49,23 +52,21 @@ func (s Switch) add() error {
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
-	attrs = netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = switchVXLAN, s.MTU
-	vxlan := &netlink.Vxlan{
-		LinkAttrs: attrs, VxlanId: int(s.VNI), Port: 4789, Learning: s.Learning,
-		VtepDevIndex: uplink.Attrs().Index, SrcAddr: s.Local.AsSlice(),
-		// Our packets have no outer checksum over IPv6 (RFC 6935).
-		UDP6ZeroCSumRx: true, UDP6ZeroCSumTx: true,
-	}
-	if err := netlink.LinkAdd(vxlan); err != nil {
+	vxlan, err := s.addVXLAN(uplink)
+	if err != nil {
 		return fmt.Errorf("VXLAN device: %w", err)
 	}
 	if err := netlink.LinkSetMaster(vxlan, bridge); err != nil {
 		return err
 	}
+	if !s.Learning {
+		if err := netlink.LinkSetLearning(vxlan, false); err != nil {
+			return fmt.Errorf("VXLAN device: learning off: %w", err)
+		}
+	}
 	for _, remote := range s.Remotes {
 		flood := &netlink.Neigh{
-			LinkIndex: vxlan.Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT,
+			LinkIndex: vxlan.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT,
 			IP: remote.AsSlice(), HardwareAddr: make(net.HardwareAddr, 6),
 		}
 		if err := netlink.NeighAppend(flood); err != nil {
@@ -82,27 +83,89 @@ func (s Switch) add() error {
 
 // addStation tells the VXLAN device the remote of a MAC, and the bridge that it
 // is behind the VXLAN device.
-func addStation(vxlan *netlink.Vxlan, station string, remote netip.Addr) error {
+func addStation(vxlan netlink.Link, station string, remote netip.Addr) error {
 	mac, err := net.ParseMAC(station)
 	if err != nil {
 		return err
 	}
-	entry := netlink.Neigh{LinkIndex: vxlan.Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT,
+	entry := netlink.Neigh{LinkIndex: vxlan.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT,
 		IP: remote.AsSlice(), HardwareAddr: mac}
 	if err := netlink.NeighAppend(&entry); err != nil {
 		return err
 	}
-	return netlink.NeighSet(&netlink.Neigh{LinkIndex: vxlan.Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER,
+	return netlink.NeighSet(&netlink.Neigh{LinkIndex: vxlan.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER,
 		State: netlink.NUD_NOARP, HardwareAddr: mac})
 }
 
-// PlugIntoSwitch makes a device a port of the namespace's switch.
-func (n *Namespace) PlugIntoSwitch(device string) error {
+// addVXLAN makes the VXLAN device. The library leaves the checksum over IPv4
+// out where it is off, and the kernel then has it on.
+func (s Switch) addVXLAN(uplink netlink.Link) (netlink.Link, error) {
+	request := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	request.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(switchVXLAN)))
+	request.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(s.MTU))))
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("vxlan"))
+	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
+	data.AddRtAttr(nl.IFLA_VXLAN_ID, nl.Uint32Attr(s.VNI))
+	data.AddRtAttr(nl.IFLA_VXLAN_LINK, nl.Uint32Attr(uint32(uplink.Attrs().Index)))
+	local := nl.IFLA_VXLAN_LOCAL
+	if s.Local.Is6() {
+		local = nl.IFLA_VXLAN_LOCAL6
+	}
+	data.AddRtAttr(local, s.Local.AsSlice())
+	data.AddRtAttr(nl.IFLA_VXLAN_PORT, binary.BigEndian.AppendUint16(nil, 4789))
+	data.AddRtAttr(nl.IFLA_VXLAN_LEARNING, flag(s.Learning))
+	data.AddRtAttr(nl.IFLA_VXLAN_UDP_CSUM, flag(s.Checksum))
+	data.AddRtAttr(nl.IFLA_VXLAN_UDP_ZERO_CSUM6_TX, flag(!s.Checksum))
+	// Our packets have none over IPv6 (RFC 6935).
+	data.AddRtAttr(nl.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, flag(true))
+	request.AddData(info)
+	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return nil, err
+	}
+	link, err := netlink.LinkByName(switchVXLAN)
+	if err != nil {
+		return nil, err
+	}
+	made, ok := link.(*netlink.Vxlan)
+	if !ok || made.UDPCSum != s.Checksum || made.UDP6ZeroCSumTx == s.Checksum || made.Learning != s.Learning {
+		return nil, fmt.Errorf("the kernel made it otherwise: %+v", link)
+	}
+	return link, nil
+}
+
+func flag(on bool) []byte {
+	if on {
+		return nl.Uint8Attr(1)
+	}
+	return nl.Uint8Attr(0)
+}
+
+// PlugIntoSwitch makes a device a port of the namespace's switch. Where its
+// stations are named, the port does not learn.
+func (n *Namespace) PlugIntoSwitch(device string, stations ...string) error {
 	return n.withLink(device, func(link netlink.Link) error {
 		bridge, err := netlink.LinkByName(switchBridge)
 		if err != nil {
 			return fmt.Errorf("the switch's bridge: %w", err)
 		}
-		return netlink.LinkSetMaster(link, bridge)
+		if err := netlink.LinkSetMaster(link, bridge); err != nil || len(stations) == 0 {
+			return err
+		}
+		if err := netlink.LinkSetLearning(link, false); err != nil {
+			return fmt.Errorf("learning off: %w", err)
+		}
+		for _, station := range stations {
+			mac, err := net.ParseMAC(station)
+			if err != nil {
+				return err
+			}
+			if err := netlink.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER,
+				State: netlink.NUD_NOARP, HardwareAddr: mac}); err != nil {
+				return fmt.Errorf("station %s: %w", station, err)
+			}
+		}
+		return nil
 	})
 }
