@@ -127,6 +127,9 @@ func TestPortHeldByAnotherDevice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// A report of a guest to a remote whose MAC is not known yet would need the
+	// tunnel device, and be dropped.
+	w.run(a.Namespace, "ping", "-n", "-c", "1", "-W", "2", w.Hosts[1].VTEP.String())
 	t.Cleanup(w.explain)
 	w.start()
 	for _, h := range w.Hosts {
