@@ -46,6 +46,7 @@ type Datapath struct {
 	asked    map[string]time.Time
 	counted  map[string]uint32       // by port object: the ifindex that its drops are counted under
 	former   map[uint32]DeviceReport // what devices were like before us
+	kept     []DeviceReport          // what the file of them has, as far as we wrote it
 	failures []string                // what the machine refused the last time
 	ran      bool                    // a datapath was pinned when we started
 }

@@ -107,7 +107,9 @@ func (d *Datapath) ensureGRO(u uplink) error {
 	if on, err := groOn(u.name); err != nil || on {
 		return err
 	}
-	d.rememberGRO(u)
+	if err := d.rememberGRO(u); err != nil {
+		return err
+	}
 	if err := setGRO(u.name, true); err != nil {
 		return err
 	}
