@@ -552,11 +552,16 @@ func TestWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Release()
-	expect("the configuration is refused: a.yaml:1:1: a mistake")
+	expect("overcastd has just started and has applied nothing yet")
 	report, err := loader.ReadReport(flags[3])
 	if err != nil {
 		t.Fatal(err)
 	}
+	report.PID = os.Getpid()
+	if err := loader.WriteReport(flags[3], report); err != nil {
+		t.Fatal(err)
+	}
+	expect("the configuration is refused: a.yaml:1:1: a mistake")
 	report.Config.Error = ""
 	if err := loader.WriteReport(flags[3], report); err != nil {
 		t.Fatal(err)

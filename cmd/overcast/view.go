@@ -21,6 +21,7 @@ type view struct {
 	report   *loader.Report
 	numbered bool   // there is no report to go by: it is made of the maps
 	alive    bool   // the agent lives; else the report is stale
+	holder   int    // its process; 0: not known
 	warning  string // what whoever reads this should know of the names
 }
 
@@ -48,7 +49,7 @@ func (o *options) open() (*view, error) {
 // name finds out what the contents of the maps are called, and how sure that is.
 func (v *view) name(runDir string) error {
 	var err error
-	if v.alive, err = loader.IsLocked(runDir); err != nil {
+	if v.holder, v.alive, err = loader.Holder(runDir); err != nil {
 		return err
 	}
 	var missing string
