@@ -105,7 +105,7 @@ func Start(opts Options, earlier *Report) (*Datapath, error) {
 	}
 	if found == pinsUnfit {
 		d.slots = nil
-		d.log.Warn("the maps have other sizes than the pinned ones: counters and learned MACs start anew")
+		d.log.Warn("the pinned maps have other sizes or are of another version: counters and learned MACs start anew")
 	}
 	if err := d.prepare(); err != nil {
 		set.Close()

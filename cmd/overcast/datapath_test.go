@@ -477,12 +477,16 @@ func TestWatch(t *testing.T) {
 			o.shown = func() {
 				switch steps++; steps {
 				case 1:
-					if err := set.Ports.Unpin(); err != nil {
-						t.Error(err)
+					for _, n := range set.Named() {
+						if err := (*n.Map).Unpin(); err != nil {
+							t.Error(err)
+						}
 					}
 				case 3:
-					if err := set.Ports.Pin(filepath.Join(flags[1], "oc_ports")); err != nil {
-						t.Error(err)
+					for _, n := range set.Named() {
+						if err := (*n.Map).Pin(filepath.Join(flags[1], n.Name)); err != nil {
+							t.Error(err)
+						}
 					}
 				case 4:
 					stop()

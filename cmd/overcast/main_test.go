@@ -66,6 +66,18 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
+// Where only some maps are pinned, there is a datapath, which is another version's.
+func TestMapsOfAnotherVersion(t *testing.T) {
+	flags, _ := pinned(t)
+	if err := os.Remove(filepath.Join(flags[1], "oc_fdb_spill")); err != nil {
+		t.Fatal(err)
+	}
+	want := "overcast: the maps pinned at " + flags[1] + " are of another version than this overcast, "
+	if got := overcast(t, append([]string{"fdb"}, flags...)...); got.code != 1 || got.out != "" || !strings.HasPrefix(got.errs, want) {
+		t.Errorf("got %+v, want code 1 and %q", got, want)
+	}
+}
+
 // Every verb that reads the datapath says that there is none, and how to get one.
 func TestNothingLoaded(t *testing.T) {
 	flags := nowhere(t)

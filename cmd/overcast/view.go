@@ -28,6 +28,9 @@ type view struct {
 // open opens the pinned maps. Without a report everything is shown by number.
 func (o *options) open() (*view, error) {
 	set, err := maps.Open(o.pinPath)
+	if errors.Is(err, maps.ErrNotLoaded) && loader.SomePins(o.pinPath) {
+		return nil, fmt.Errorf("the maps pinned at %s are of another version than this overcast, %s: use that of the overcastd that runs, or restart that as this one", o.pinPath, loader.Version())
+	}
 	if errors.Is(err, maps.ErrNotLoaded) {
 		return nil, fmt.Errorf("no datapath is loaded at %s: start overcastd, or set --pin-path", o.pinPath)
 	}
