@@ -241,6 +241,12 @@ func (d *Datapath) moveDrops() error {
 			kept[object] = ifindex
 		}
 	}
+	for object, ifindex := range kept {
+		// A new device may have the old number: what it drops is not this port's.
+		if holder, taken := d.contents.PortNames[ifindex]; taken && holder != object {
+			kept[object] = 0
+		}
+	}
 	d.counted = kept
 	return errors.Join(errs...)
 }

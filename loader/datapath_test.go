@@ -343,3 +343,27 @@ func TestMapsOfAnotherVersion(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A new device may have the number that a missing port's had: what is dropped
+// there is the new port's.
+func TestDropsOfOldNumber(t *testing.T) {
+	enterNamespace(t)
+	path := newPinPath(t)
+	d := running(t, path, DecapTC, hasTCX(t))
+	old := mustLink(t, "p1")
+	if err := netlink.LinkDel(old); err != nil {
+		t.Fatal(err)
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.Index = "p9", 1450, old.Attrs().Index
+	addPair(t, attrs)
+	if err := d.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if ports := d.Report().Ports; ports[0].DropsIfindex != uint32(attrs.Index) || ports[1].DropsIfindex != 0 {
+		t.Errorf("ports %+v", ports)
+	}
+	if err := Unload(path, d.opts.RunDir); err != nil {
+		t.Error(err)
+	}
+}
