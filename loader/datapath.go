@@ -42,7 +42,7 @@ type Datapath struct {
 	barred   []string          // what to say of the ports that are such devices
 	uplinks  []uplink
 	tunnel   tunnelState
-	refused  map[uint32]string // uplinks that refused XDP, and why
+	refused  map[uint32]refusal // uplinks that refused XDP, by ifindex
 	asked    map[string]time.Time
 	counted  map[string]uint32       // by port object: the ifindex that its drops are counted under
 	former   map[uint32]DeviceReport // what devices were like before us
@@ -71,7 +71,7 @@ func Start(opts Options, earlier *Report) (*Datapath, error) {
 		features: features,
 		hooks:    hooks{pinPath: opts.PinPath, tcx: features.TCX, ours: make(map[ebpf.ProgramID]bool)},
 		placed:   make(map[place]ebpf.ProgramID),
-		refused:  make(map[uint32]string),
+		refused:  make(map[uint32]refusal),
 		asked:    make(map[string]time.Time),
 		counted:  make(map[string]uint32),
 		former:   make(map[uint32]DeviceReport),
@@ -312,6 +312,11 @@ func (d *Datapath) look() error {
 	d.machine, d.routes = m, r
 	d.own = d.hostDevices()
 	d.barred = d.barredPorts()
+	for ifindex := range d.refused {
+		if _, there := m.byIndex[ifindex]; !there {
+			delete(d.refused, ifindex)
+		}
+	}
 	d.resolve(r.unresolved)
 	return nil
 }
@@ -322,10 +327,15 @@ const askAgain = 5 * time.Second
 
 func (d *Datapath) resolve(hops []netlink.Neigh) {
 	now := time.Now()
+	for key, asked := range d.asked {
+		if now.Sub(asked) > askAgain {
+			delete(d.asked, key)
+		}
+	}
 	var due []netlink.Neigh
 	for _, hop := range hops {
 		key := fmt.Sprint(hop.LinkIndex, hop.IP)
-		if now.Sub(d.asked[key]) > askAgain {
+		if _, waits := d.asked[key]; !waits {
 			d.asked[key] = now
 			due = append(due, hop)
 		}

@@ -110,6 +110,7 @@ func (d *Datapath) ensurePrograms() error {
 	if d.collection != nil {
 		d.collection.Close()
 	}
+	clear(d.hooks.ours) // the older ones end now
 	d.collection, d.constants, d.programs = collection, constants, make(map[string]ebpf.ProgramID)
 	for name, program := range collection.Programs {
 		info, err := program.Info()
