@@ -4,6 +4,7 @@ package loader
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,30 +26,78 @@ func appliedPath(runDir string) string {
 	return filepath.Join(runDir, "applied.json")
 }
 
-// WriteApplied replaces what is kept in one step.
-func WriteApplied(runDir string, a *Applied) error {
+// stagedPath has documents from before they are applied until they are, or are
+// refused: an agent that is killed meanwhile leaves them behind.
+func stagedPath(runDir string) string {
+	return filepath.Join(runDir, "applying.json")
+}
+
+// StageApplied keeps what is about to be applied. CommitApplied or DropApplied
+// follows.
+func StageApplied(runDir string, a *Applied) error {
 	text, err := json.Marshal(a)
-	if err != nil {
-		return fmt.Errorf("keeping the documents: %w", err)
+	if err == nil {
+		// The documents may be for root's eyes.
+		err = replaceFile(stagedPath(runDir), text, 0o600)
 	}
-	// The documents may be for root's eyes.
-	if err := replaceFile(appliedPath(runDir), text, 0o600); err != nil {
+	if err != nil {
 		return fmt.Errorf("keeping the documents: %w", err)
 	}
 	return nil
 }
 
-// ReadApplied reads what is kept. The error wraps fs.ErrNotExist if that is nothing.
-func ReadApplied(runDir string) (*Applied, error) {
-	text, err := os.ReadFile(appliedPath(runDir))
-	if err != nil {
-		return nil, fmt.Errorf("the documents applied last: %w", err)
+// CommitApplied makes what was staged what is kept, in one step.
+func CommitApplied(runDir string) error {
+	if err := os.Rename(stagedPath(runDir), appliedPath(runDir)); err != nil {
+		return fmt.Errorf("keeping the documents: %w", err)
 	}
-	var a Applied
-	if err := json.Unmarshal(text, &a); err != nil {
-		return nil, fmt.Errorf("the documents applied last, %s: %w", appliedPath(runDir), err)
+	return nil
+}
+
+// DropApplied forgets what was staged, as it was refused.
+func DropApplied(runDir string) error {
+	if err := absent(os.Remove(stagedPath(runDir))); err != nil {
+		return fmt.Errorf("forgetting refused documents: %w", err)
 	}
-	return &a, nil
+	return nil
+}
+
+// WriteApplied replaces what is kept in one step.
+func WriteApplied(runDir string, a *Applied) error {
+	if err := StageApplied(runDir, a); err != nil {
+		return err
+	}
+	return CommitApplied(runDir)
+}
+
+// HasApplied tells whether anything is kept.
+func HasApplied(runDir string) bool {
+	_, err := os.Stat(appliedPath(runDir))
+	return err == nil
+}
+
+// ReadApplied reads what is kept: first what an agent was applying when it was
+// killed, if one was, then what was applied before. The error wraps
+// fs.ErrNotExist if that is nothing.
+func ReadApplied(runDir string) ([]*Applied, error) {
+	var all []*Applied
+	var errs []error
+	for _, path := range []string{stagedPath(runDir), appliedPath(runDir)} {
+		text, err := os.ReadFile(path)
+		var a Applied
+		if err == nil {
+			err = json.Unmarshal(text, &a)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the documents applied last, %s: %w", path, err))
+			continue
+		}
+		all = append(all, &a)
+	}
+	if len(all) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	return all, nil
 }
 
 // replaceFile gives a file other contents in one step, and makes its folder.

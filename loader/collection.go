@@ -24,8 +24,8 @@ const rodata = ".rodata"
 type pinned uint8
 
 const (
-	pinsNone  pinned = iota // nothing, or not all that belongs together
-	pinsUnfit               // maps of other sizes: the new ones are empty
+	pinsNone  pinned = iota
+	pinsUnfit        // maps of other forms, or not all of them: the new ones are empty
 	pinsTaken
 )
 
@@ -46,6 +46,8 @@ func openMaps(pinPath string, limits maps.Limits) (*maps.Set, pinned, error) {
 		found = pinsUnfit
 	} else if !errors.Is(err, maps.ErrNotLoaded) {
 		return nil, found, err
+	} else if SomePins(pinPath) {
+		found = pinsUnfit
 	}
 
 	// Entries of one map name slots of another, so it is all or none.
@@ -53,6 +55,17 @@ func openMaps(pinPath string, limits maps.Limits) (*maps.Set, pinned, error) {
 		return nil, found, err
 	}
 	return set, found, nil
+}
+
+// SomePins tells whether any map of ours is pinned. Where some are and others
+// are not, they are those of another version.
+func SomePins(pinPath string) bool {
+	for _, n := range (&maps.Set{}).Named() {
+		if _, err := os.Lstat(filepath.Join(pinPath, n.Name)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func sizedSpec(limits maps.Limits) (*ebpf.CollectionSpec, error) {

@@ -42,10 +42,11 @@ type Datapath struct {
 	barred   []string          // what to say of the ports that are such devices
 	uplinks  []uplink
 	tunnel   tunnelState
-	refused  map[uint32]string // uplinks that refused XDP, and why
+	refused  map[uint32]refusal // uplinks that refused XDP, by ifindex
 	asked    map[string]time.Time
 	counted  map[string]uint32       // by port object: the ifindex that its drops are counted under
 	former   map[uint32]DeviceReport // what devices were like before us
+	kept     []DeviceReport          // what the file of them has, as far as we wrote it
 	failures []string                // what the machine refused the last time
 	ran      bool                    // a datapath was pinned when we started
 }
@@ -70,7 +71,7 @@ func Start(opts Options, earlier *Report) (*Datapath, error) {
 		features: features,
 		hooks:    hooks{pinPath: opts.PinPath, tcx: features.TCX, ours: make(map[ebpf.ProgramID]bool)},
 		placed:   make(map[place]ebpf.ProgramID),
-		refused:  make(map[uint32]string),
+		refused:  make(map[uint32]refusal),
 		asked:    make(map[string]time.Time),
 		counted:  make(map[string]uint32),
 		former:   make(map[uint32]DeviceReport),
@@ -104,7 +105,7 @@ func Start(opts Options, earlier *Report) (*Datapath, error) {
 	}
 	if found == pinsUnfit {
 		d.slots = nil
-		d.log.Warn("the maps have other sizes than the pinned ones: counters and learned MACs start anew")
+		d.log.Warn("the pinned maps have other sizes or are of another version: counters and learned MACs start anew")
 	}
 	if err := d.prepare(); err != nil {
 		set.Close()
@@ -240,6 +241,12 @@ func (d *Datapath) moveDrops() error {
 			kept[object] = ifindex
 		}
 	}
+	for object, ifindex := range kept {
+		// A new device may have the old number: what it drops is not this port's.
+		if holder, taken := d.contents.PortNames[ifindex]; taken && holder != object {
+			kept[object] = 0
+		}
+	}
 	d.counted = kept
 	return errors.Join(errs...)
 }
@@ -305,6 +312,11 @@ func (d *Datapath) look() error {
 	d.machine, d.routes = m, r
 	d.own = d.hostDevices()
 	d.barred = d.barredPorts()
+	for ifindex := range d.refused {
+		if _, there := m.byIndex[ifindex]; !there {
+			delete(d.refused, ifindex)
+		}
+	}
 	d.resolve(r.unresolved)
 	return nil
 }
@@ -315,10 +327,15 @@ const askAgain = 5 * time.Second
 
 func (d *Datapath) resolve(hops []netlink.Neigh) {
 	now := time.Now()
+	for key, asked := range d.asked {
+		if now.Sub(asked) > askAgain {
+			delete(d.asked, key)
+		}
+	}
 	var due []netlink.Neigh
 	for _, hop := range hops {
 		key := fmt.Sprint(hop.LinkIndex, hop.IP)
-		if now.Sub(d.asked[key]) > askAgain {
+		if _, waits := d.asked[key]; !waits {
 			d.asked[key] = now
 			due = append(due, hop)
 		}

@@ -311,3 +311,59 @@ func TestOpenNothing(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Maps of another version, of which some have no counterpart here, are told
+// of: what they counted is lost.
+func TestMapsOfAnotherVersion(t *testing.T) {
+	enterNamespace(t)
+	path := newPinPath(t)
+	d := running(t, path, DecapTC, hasTCX(t))
+	report := d.Report()
+	if err := os.Remove(filepath.Join(path, "oc_fdb_spill")); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	opts := d.opts
+	opts.Log = slog.New(slog.NewTextHandler(&log, nil))
+	second, err := Start(opts, &report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if !strings.Contains(log.String(), "counters and learned MACs start anew") || !second.Ran() {
+		t.Errorf("it ran: %t; the log:\n%s", second.Ran(), log.String())
+	}
+	if err := second.Apply(testState()); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(mapIDs(t, second.Maps()), mapIDs(t, d.Maps())); diff == "" {
+		t.Error("the old maps are in use")
+	}
+	if err := Unload(path, opts.RunDir); err != nil {
+		t.Error(err)
+	}
+}
+
+// A new device may have the number that a missing port's had: what is dropped
+// there is the new port's.
+func TestDropsOfOldNumber(t *testing.T) {
+	enterNamespace(t)
+	path := newPinPath(t)
+	d := running(t, path, DecapTC, hasTCX(t))
+	old := mustLink(t, "p1")
+	if err := netlink.LinkDel(old); err != nil {
+		t.Fatal(err)
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.Index = "p9", 1450, old.Attrs().Index
+	addPair(t, attrs)
+	if err := d.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if ports := d.Report().Ports; ports[0].DropsIfindex != uint32(attrs.Index) || ports[1].DropsIfindex != 0 {
+		t.Errorf("ports %+v", ports)
+	}
+	if err := Unload(path, d.opts.RunDir); err != nil {
+		t.Error(err)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +39,7 @@ func lockPath(runDir string) string {
 
 // AcquireLock makes the run folder and takes its lock and that of the network
 // namespace. It does not wait; the error is ErrLocked, wrapped, if somebody
-// has either.
+// has either who may be an agent.
 func AcquireLock(runDir string) (*Lock, error) {
 	file, err := lockFile(runDir)
 	if err != nil {
@@ -47,7 +49,7 @@ func AcquireLock(runDir string) (*Lock, error) {
 	if err != nil {
 		file.Close()
 		if errors.Is(err, unix.EADDRINUSE) {
-			return nil, fmt.Errorf("lock of this network namespace, which is not that of run folder %s: %w", runDir, ErrLocked)
+			return nil, namespaceHeld(runDir)
 		}
 		return nil, fmt.Errorf("lock of the network namespace: %w", err)
 	}
@@ -58,12 +60,19 @@ func lockFile(runDir string) (*os.File, error) {
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}
-	file, err := os.OpenFile(lockPath(runDir), os.O_CREATE|os.O_RDWR, 0o644)
+	// Whoever can read a file can hold a lock of it.
+	file, err := os.OpenFile(lockPath(runDir), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	whole := unix.Flock_t{Type: unix.F_WRLCK}
-	if err := unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &whole); err != nil {
+	if err := file.Chmod(0o600); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	// The lock tells its holder in the one step that takes it: it is as many
+	// bytes long as the number of the process.
+	own := unix.Flock_t{Type: unix.F_WRLCK, Len: int64(os.Getpid())}
+	if err := unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &own); err != nil {
 		file.Close()
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 			err = ErrLocked
@@ -134,19 +143,63 @@ func (l *Lock) Release() {
 	}
 }
 
-// IsLocked tells whether an agent lives, without disturbing it.
-func IsLocked(runDir string) (bool, error) {
+// Holder tells whether an agent lives, without disturbing it, and its process;
+// 0 for one of an earlier version, whose lock does not tell.
+func Holder(runDir string) (pid int, alive bool, err error) {
 	file, err := os.Open(lockPath(runDir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("lock: %w", err)
+		return 0, false, fmt.Errorf("lock: %w", err)
 	}
 	defer file.Close()
-	whole := unix.Flock_t{Type: unix.F_WRLCK}
-	if err := unix.FcntlFlock(file.Fd(), unix.F_OFD_GETLK, &whole); err != nil {
-		return false, fmt.Errorf("lock %s: %w", file.Name(), err)
+	held := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(file.Fd(), unix.F_OFD_GETLK, &held); err != nil {
+		return 0, false, fmt.Errorf("lock %s: %w", file.Name(), err)
 	}
-	return whole.Type != unix.F_UNLCK, nil
+	if held.Type == unix.F_UNLCK {
+		return 0, false, nil
+	}
+	return int(held.Len), true, nil
+}
+
+// namespaceHeld is the error where somebody has the namespace's socket. Its
+// name has no permissions, so that need not be an agent.
+func namespaceHeld(runDir string) error {
+	pid := socketHolder(namespaceLock)
+	if pid == 0 {
+		return fmt.Errorf("lock of this network namespace (abstract socket %s, held by a process that is not seen from here), which is not that of run folder %s: %w", namespaceLock, runDir, ErrLocked)
+	}
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	holder := fmt.Sprintf("process %d (%s)", pid, strings.TrimSpace(string(name)))
+	var stat unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d", pid), &stat); err == nil && stat.Uid != uint32(os.Geteuid()) {
+		return fmt.Errorf("lock of this network namespace (abstract socket %s): %s of user %d has it, and is no overcastd: end it", namespaceLock, holder, stat.Uid)
+	}
+	return fmt.Errorf("lock of this network namespace (abstract socket %s, held by %s), which is not that of run folder %s: %w", namespaceLock, holder, runDir, ErrLocked)
+}
+
+// socketHolder finds the process that has an abstract socket of this network
+// namespace open, 0 if that does not show.
+func socketHolder(name string) int {
+	sockets, err := os.ReadFile("/proc/thread-self/net/unix")
+	if err != nil {
+		return 0
+	}
+	var want string
+	for line := range strings.SplitSeq(string(sockets), "\n") {
+		// Num, RefCount, Protocol, Flags, Type, St, Inode, Path (proc_net(5))
+		if fields := strings.Fields(line); len(fields) == 8 && fields[7] == name {
+			want = "socket:[" + fields[6] + "]"
+		}
+	}
+	files, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, file := range files {
+		if target, err := os.Readlink(file); err == nil && target == want {
+			pid, _ := strconv.Atoi(strings.Split(file, "/")[2])
+			return pid
+		}
+	}
+	return 0
 }

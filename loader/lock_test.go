@@ -4,6 +4,7 @@ package loader
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -18,14 +19,25 @@ func TestLock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run", "overcast") // made by whoever locks it
 	expect := func(want bool) {
 		t.Helper()
-		if got, err := IsLocked(dir); err != nil || got != want {
-			t.Errorf("locked is %t, %v; want %t", got, err, want)
+		pid, alive, err := Holder(dir)
+		if err != nil || alive != want || alive != (pid == os.Getpid()) {
+			t.Errorf("alive is %t, the holder %d, %v; want %t and %d", alive, pid, err, want, os.Getpid())
 		}
 	}
 	expect(false)
+	// An earlier version's file is for everybody, and could be locked by them.
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(lockPath(dir), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	first, err := AcquireLock(dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if info, err := os.Stat(lockPath(dir)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file: %v, %v", info.Mode(), err)
 	}
 	expect(true)
 	expect(true) // asking takes nothing
@@ -35,7 +47,8 @@ func TestLock(t *testing.T) {
 	}
 	expect(true) // nor does trying
 	// Another run folder is no way to a second agent on the same devices.
-	if _, err := AcquireLock(t.TempDir()); !errors.Is(err, ErrLocked) {
+	holder := fmt.Sprintf("@overcast/overcastd, held by process %d (", os.Getpid())
+	if _, err := AcquireLock(t.TempDir()); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), holder) {
 		t.Errorf("another run folder: %v", err)
 	}
 	elsewhere(t, func() {
@@ -131,8 +144,8 @@ func TestRenewLock(t *testing.T) {
 		if err := lock.Renew(dir); err != nil {
 			t.Fatal(err)
 		}
-		if locked, err := IsLocked(dir); err != nil || !locked {
-			t.Errorf("locked is %t, %v", locked, err)
+		if _, alive, err := Holder(dir); err != nil || !alive {
+			t.Errorf("alive is %t, %v", alive, err)
 		}
 	}
 }

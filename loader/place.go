@@ -110,6 +110,7 @@ func (d *Datapath) ensurePrograms() error {
 	if d.collection != nil {
 		d.collection.Close()
 	}
+	clear(d.hooks.ours) // the older ones end now
 	d.collection, d.constants, d.programs = collection, constants, make(map[string]ebpf.ProgramID)
 	for name, program := range collection.Programs {
 		info, err := program.Info()
@@ -199,9 +200,12 @@ func (d *Datapath) attachTunnel() error {
 // host's own IPv6 off them.
 func (d *Datapath) attachPorts() error {
 	d.bearing = make(map[uint32]bool)
-	var errs []error
+	silenced, errs := d.silencePorts()
 	for ifindex, object := range d.contents.PortNames {
-		err := d.attachPort(ifindex)
+		err := silenced[ifindex]
+		if err == nil {
+			err = d.attach(bpf.PortIn, ifindex)
+		}
 		if err == nil {
 			d.bearing[ifindex] = true
 			continue
@@ -214,24 +218,36 @@ func (d *Datapath) attachPorts() error {
 	return errors.Join(errs...)
 }
 
-func (d *Datapath) attachPort(ifindex uint32) error {
-	at := place{bpf.PortIn, ifindex}
-	holds, err := d.hooks.holds(at, d.programs[bpf.PortIn])
-	if err != nil || holds {
-		return err
+// silencePorts keeps the host's own IPv6 off the ports, and returns why it
+// could not, by ifindex. It does so also where our program is already, as
+// others may switch it on again. Ports of another datapath are left alone.
+func (d *Datapath) silencePorts() (failed map[uint32]error, errs []error) {
+	failed = make(map[uint32]error)
+	var links []netlink.Link
+	for ifindex := range d.contents.PortNames {
+		if err := d.hooks.stranger(place{bpf.PortIn, ifindex}); err != nil {
+			failed[ifindex] = err
+			continue
+		}
+		if readIPv6(d.machine.byIndex[ifindex].name).areSilent() {
+			continue
+		}
+		link, err := netlink.LinkByIndex(int(ifindex))
+		if err != nil {
+			failed[ifindex] = fmt.Errorf("device %d: %w", ifindex, err)
+			continue
+		}
+		d.rememberIPv6(link)
+		links = append(links, link)
 	}
-	if err := d.hooks.stranger(at); err != nil {
-		return err
+	// On disk before it is gone from the device.
+	errs = append(errs, d.keepFormer())
+	for _, link := range links {
+		if err := silence(link); err != nil {
+			failed[uint32(link.Attrs().Index)] = err
+		}
 	}
-	link, err := netlink.LinkByIndex(int(ifindex))
-	if err != nil {
-		return fmt.Errorf("device %d: %w", ifindex, err)
-	}
-	d.rememberIPv6(link)
-	if err := silence(link); err != nil {
-		return err
-	}
-	return d.attach(bpf.PortIn, ifindex)
+	return failed, errs
 }
 
 // prune takes our programs away from where they are not wanted. XDP goes

@@ -5,6 +5,7 @@ package loader
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -81,7 +82,12 @@ type testError string
 func (e testError) Error() string { return string(e) }
 
 func TestChooseDecap(t *testing.T) {
-	d := &Datapath{refused: map[uint32]string{9: "operation not supported"}}
+	nic := device{ifindex: 9, ethernet: true, mtu: 9001, up: true}
+	smaller, down := nic, nic
+	smaller.mtu, down.up = 3498, false
+	long := nic
+	long.ifindex = 8
+	d := &Datapath{refused: map[uint32]refusal{9: {nic, "operation not supported", time.Now()}, 8: {long, "no memory", time.Now().Add(-refusalLasts)}}}
 	for name, c := range map[string]struct {
 		device device
 		want   Decap
@@ -90,7 +96,10 @@ func TestChooseDecap(t *testing.T) {
 		"a NIC":            {device{ifindex: 1, ethernet: true}, DecapXDP, "the driver has native XDP"},
 		"a veth":           {device{ifindex: 1, ethernet: true, kind: "veth"}, DecapTC, "a veth: native XDP would turn off its peer's super-frames"},
 		"no Ethernet":      {device{ifindex: 1, kind: "wireguard"}, DecapTC, "no Ethernet header, so the kernel's tunnel device strips"},
-		"one that refused": {device{ifindex: 9, ethernet: true}, DecapTC, "no native XDP: operation not supported"},
+		"one that refused": {nic, DecapTC, "no native XDP: operation not supported"},
+		"another MTU":      {smaller, DecapXDP, "the driver has native XDP"},
+		"set down":         {down, DecapXDP, "the driver has native XDP"},
+		"long ago":         {long, DecapXDP, "the driver has native XDP"},
 	} {
 		if got, reason := d.chooseDecap(c.device); got != c.want || reason != c.reason {
 			t.Errorf("%s: got %s, %q", name, got, reason)

@@ -3,7 +3,6 @@
 package loader
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -140,10 +139,7 @@ func (d *Datapath) Report() Report {
 		r.Tunnel.Error = d.tunnel.held.Error()
 	}
 	r.Problems = d.Problems()
-	for _, former := range d.former {
-		r.Devices = append(r.Devices, former)
-	}
-	slices.SortFunc(r.Devices, func(a, b DeviceReport) int { return cmp.Compare(a.Ifindex, b.Ifindex) })
+	r.Devices = d.formerDevices()
 	for _, u := range d.uplinks {
 		r.Uplinks = append(r.Uplinks, UplinkReport{u.name, u.ifindex, u.mtu, u.decap, u.reason})
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -149,13 +151,45 @@ func portHolder(port uint16) string {
 // link-local address, no MLD report, no router solicitation goes out there.
 func silence(device netlink.Link) error {
 	name := device.Attrs().Name
-	// IN6_ADDR_GEN_MODE_NONE; a kernel without IPv6 has nothing to silence.
-	const addrGenModeNone = 1
-	if err := netlink.LinkSetIP6AddrGenMode(device, addrGenModeNone); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
-		return fmt.Errorf("keeping IPv6 addresses off %s: %w", name, err)
+	have := readIPv6(name)
+	// A kernel without IPv6 has nothing to silence. What is so already is not
+	// written: every write tells all watchers of links, and we are one.
+	if have.addrGenMode != "" && have.addrGenMode != silent.addrGenMode {
+		// IN6_ADDR_GEN_MODE_NONE
+		if err := netlink.LinkSetIP6AddrGenMode(device, 1); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
+			return fmt.Errorf("keeping IPv6 addresses off %s: %w", name, err)
+		}
 	}
-	if err := os.WriteFile(ipv6Setting(name, "disable_ipv6"), []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("keeping IPv6 off %s: %w", name, err)
+	if have.disabled != "" && have.disabled != silent.disabled {
+		if err := absent(os.WriteFile(ipv6Setting(name, "disable_ipv6"), []byte(silent.disabled), 0)); err != nil {
+			return fmt.Errorf("keeping IPv6 off %s: %w", name, err)
+		}
 	}
 	return nil
+}
+
+// ipv6Settings are the settings that silence changes; empty: there are none.
+type ipv6Settings struct {
+	disabled, addrGenMode string
+}
+
+// silent is what silence makes of a device.
+var silent = ipv6Settings{disabled: "1", addrGenMode: "1"}
+
+func (s ipv6Settings) areSilent() bool {
+	return (s.disabled == "" || s.disabled == silent.disabled) && (s.addrGenMode == "" || s.addrGenMode == silent.addrGenMode)
+}
+
+func ipv6Setting(device, key string) string {
+	return filepath.Join("/proc/sys/net/ipv6/conf", device, key)
+}
+
+func readIPv6(device string) ipv6Settings {
+	// A kernel without IPv6 has no such files, nor has a device with an MTU
+	// below that of IPv6.
+	read := func(key string) string {
+		text, _ := os.ReadFile(ipv6Setting(device, key))
+		return strings.TrimSpace(string(text))
+	}
+	return ipv6Settings{disabled: read("disable_ipv6"), addrGenMode: read("addr_gen_mode")}
 }

@@ -17,6 +17,8 @@ import (
 // and gives the ports' devices back as they were.
 // It goes on after an error and returns all of them. The caller holds the lock,
 // so that no agent lives meanwhile, and works in the namespace of the devices.
+// The end of the tunnel device comes last: an agent that does live, where that
+// is forced, sees it, and puts all of it back and not a part.
 func Unload(pinPath, runDir string) error {
 	features, err := Probe()
 	if err != nil {
@@ -31,21 +33,29 @@ func Unload(pinPath, runDir string) error {
 	slices.SortFunc(places, func(a, b place) int {
 		return boolOrder(a.program == bpf.UplinkXDP, b.program == bpf.UplinkXDP)
 	})
+	slow := func(at place) bool { return at.program == bpf.TunnelIn }
 	for _, at := range places {
-		errs = append(errs, h.detach(at))
+		if !slow(at) { // its device must not be up without it
+			errs = append(errs, h.detach(at))
+		}
+	}
+	errs = append(errs, removePins(pinPath), restoreDevices(runDir))
+	for _, file := range []string{reportPath(runDir), formerPath(runDir), appliedPath(runDir), stagedPath(runDir)} {
+		if err := absent(os.Remove(file)); err != nil {
+			errs = append(errs, fmt.Errorf("removing the report: %w", err))
+		}
 	}
 	if link, err := netlink.LinkByName(TunnelDevice); err == nil && link.Type() == "vxlan" {
 		if err := netlink.LinkDel(link); err != nil {
 			errs = append(errs, fmt.Errorf("removing %s: %w", TunnelDevice, err))
 		}
 	}
-	errs = append(errs, removePins(pinPath), restoreDevices(runDir))
-	for _, file := range []string{reportPath(runDir), appliedPath(runDir)} {
-		if err := absent(os.Remove(file)); err != nil {
-			errs = append(errs, fmt.Errorf("removing the report: %w", err))
+	for _, at := range places {
+		if slow(at) {
+			errs = append(errs, h.detach(at))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, removePinFolders(pinPath))...)
 }
 
 // Abandon takes back what a first start has made that cannot go on: all of it,
@@ -55,5 +65,10 @@ func (d *Datapath) Abandon() error {
 	if d.state == nil {
 		return removePinFolders(d.opts.PinPath)
 	}
-	return Unload(d.opts.PinPath, d.opts.RunDir)
+	err := Unload(d.opts.PinPath, d.opts.RunDir)
+	// No report has told of them yet.
+	for _, former := range d.former {
+		err = errors.Join(err, former.restore())
+	}
+	return err
 }

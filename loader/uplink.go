@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"overcast/bpf"
 )
@@ -15,6 +16,24 @@ type uplink struct {
 	device
 	decap  Decap // xdp, tc or kernel: what was chosen, never auto
 	reason string
+}
+
+// refusal is why a device took no XDP program, and what it was like then.
+type refusal struct {
+	device device
+	why    string
+	at     time.Time
+}
+
+// refusalLasts is how long a device is believed that has not changed: it may
+// have been short of memory or queues.
+const refusalLasts = 10 * time.Minute
+
+// refuses tells whether, and why, a device is known to take no XDP program.
+func (d *Datapath) refuses(device device) (string, bool) {
+	last, ok := d.refused[device.ifindex]
+	ok = ok && last.device.mtu == device.mtu && last.device.up == device.up && time.Since(last.at) < refusalLasts
+	return last.why, ok
 }
 
 // chooseUplinks decides for each uplink how it strips. Whether a driver takes
@@ -27,7 +46,7 @@ func (d *Datapath) chooseUplinks() error {
 		case DecapTC, DecapKernel:
 			u.decap, u.reason = d.opts.Decap, "configured"
 		case DecapXDP:
-			if why, no := d.refused[device.ifindex]; no {
+			if why, no := d.refuses(device); no {
 				return fmt.Errorf("decap xdp: uplink %s has no native XDP: %s; set decap to auto or tc", device.name, why)
 			}
 			u.decap, u.reason = DecapXDP, "configured"
@@ -51,7 +70,7 @@ func (d *Datapath) chooseDecap(device device) (Decap, string) {
 	if device.kind == "veth" {
 		return DecapTC, "a veth: native XDP would turn off its peer's super-frames"
 	}
-	if why, no := d.refused[device.ifindex]; no {
+	if why, no := d.refuses(device); no {
 		return DecapTC, "no native XDP: " + why
 	}
 	return DecapXDP, "the driver has native XDP"
@@ -83,8 +102,11 @@ func (d *Datapath) attachUplinks() error {
 			continue
 		}
 		if err != nil {
-			d.refused[u.ifindex] = lastLine(err)
-			d.log.Warn("no native XDP", "uplink", u.name, "error", err)
+			why := lastLine(err)
+			if d.refused[u.ifindex].why != why {
+				d.log.Warn("no native XDP", "uplink", u.name, "error", err)
+			}
+			d.refused[u.ifindex] = refusal{device: u.device, why: why, at: time.Now()}
 			if err := d.chooseUplinks(); err != nil {
 				return err
 			}
@@ -107,7 +129,9 @@ func (d *Datapath) ensureGRO(u uplink) error {
 	if on, err := groOn(u.name); err != nil || on {
 		return err
 	}
-	d.rememberGRO(u)
+	if err := d.rememberGRO(u); err != nil {
+		return err
+	}
 	if err := setGRO(u.name, true); err != nil {
 		return err
 	}

@@ -64,9 +64,11 @@ func Watch(ctx context.Context, log *slog.Logger) (*Watcher, error) {
 	raw := make(chan Change, 64)
 	out := make(chan Change)
 	w := &Watcher{C: out}
-	if err := w.subscribe(ctx, raw, log); err != nil {
+	r, err := subscribe(ctx, log)
+	if err != nil {
 		return nil, err
 	}
+	go w.forward(ctx, raw, r, log)
 	go gather(ctx, raw, out)
 	return w, nil
 }
@@ -102,76 +104,131 @@ func gather(ctx context.Context, raw <-chan Change, out chan<- Change) {
 	}
 }
 
-// subscribe opens the four subscriptions. Each ends with the context.
-func (w *Watcher) subscribe(ctx context.Context, raw chan<- Change, log *slog.Logger) error {
+// round is the four subscriptions, which begin and end together.
+type round struct {
+	stop       context.CancelFunc
+	links      chan netlink.LinkUpdate
+	addrs      chan netlink.AddrUpdate
+	routes     chan netlink.RouteUpdate
+	neighbours chan netlink.NeighUpdate
+}
+
+// subscribe opens a round. It ends with the context, and by end.
+func subscribe(ctx context.Context, log *slog.Logger) (r *round, err error) {
+	ctx, stop := context.WithCancel(ctx)
 	failed := func(err error) {
 		if ctx.Err() == nil {
 			log.Warn("lost changes of the network; looking at all of it again", "error", err)
 		}
 	}
+	r = &round{stop: stop}
+	defer func() {
+		if err != nil {
+			r.end()
+		}
+	}()
 	links := make(chan netlink.LinkUpdate, 64)
 	if err := netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: receiveBuffer}); err != nil {
-		return fmt.Errorf("watching links: %w", err)
+		return r, fmt.Errorf("watching links: %w", err)
 	}
+	r.links = links
 	addrs := make(chan netlink.AddrUpdate, 64)
 	if err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: receiveBuffer}); err != nil {
-		return fmt.Errorf("watching addresses: %w", err)
+		return r, fmt.Errorf("watching addresses: %w", err)
 	}
+	r.addrs = addrs
 	routes := make(chan netlink.RouteUpdate, 64)
 	if err := netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: receiveBuffer}); err != nil {
-		return fmt.Errorf("watching routes: %w", err)
+		return r, fmt.Errorf("watching routes: %w", err)
 	}
+	r.routes = routes
 	neighbours := make(chan netlink.NeighUpdate, 64)
 	if err := netlink.NeighSubscribeWithOptions(neighbours, ctx.Done(), netlink.NeighSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: receiveBuffer}); err != nil {
-		return fmt.Errorf("watching neighbours: %w", err)
+		return r, fmt.Errorf("watching neighbours: %w", err)
 	}
-	go w.forward(ctx, raw, links, addrs, routes, neighbours, log)
-	return nil
+	r.neighbours = neighbours
+	return r, nil
 }
 
-// forward turns messages into changes until a subscription breaks, which it
-// does when the kernel's buffer runs over; then it begins anew.
-func (w *Watcher) forward(ctx context.Context, raw chan<- Change, links <-chan netlink.LinkUpdate, addrs <-chan netlink.AddrUpdate,
-	routes <-chan netlink.RouteUpdate, neighbours <-chan netlink.NeighUpdate, log *slog.Logger) {
+// end closes the subscriptions, and takes what they still have to tell: each
+// waits for its reader before it sees that it is closed.
+func (r *round) end() {
+	r.stop()
+	drain(r.links)
+	drain(r.addrs)
+	drain(r.routes)
+	drain(r.neighbours)
+}
+
+// drain reads a channel until it is closed; nil is one that was never opened.
+func drain[T any](updates <-chan T) {
+	if updates == nil {
+		return
+	}
+	for range updates {
+	}
+}
+
+// forward turns messages into changes. When a subscription breaks, which it
+// does when the kernel's buffer runs over, it begins anew.
+func (w *Watcher) forward(ctx context.Context, raw chan<- Change, r *round, log *slog.Logger) {
 	for ctx.Err() == nil {
+		w.follow(ctx, raw, r)
+		r.end()
+		if r = again(ctx, log); r == nil {
+			return
+		}
+		tell(ctx, raw, ChangeLinks|ChangePaths)
+	}
+	r.end()
+}
+
+// follow tells of the changes of a round until it breaks or the context ends.
+func (w *Watcher) follow(ctx context.Context, raw chan<- Change, r *round) {
+	for {
 		open, change := true, Change(0)
 		select {
 		case <-ctx.Done():
 			return
-		case update, ok := <-links:
+		case update, ok := <-r.links:
 			open = ok
 			if ok && w.follows(update.Attrs().Name, update.Index) {
 				change = ChangeLinks
 			}
-		case _, open = <-addrs:
+		case _, open = <-r.addrs:
 			change = ChangePaths
-		case _, open = <-routes:
+		case _, open = <-r.routes:
 			change = ChangePaths
-		case _, open = <-neighbours:
+		case _, open = <-r.neighbours:
 			change = ChangePaths
 		}
 		if !open {
-			w.resubscribe(ctx, raw, log)
 			return
 		}
 		if change != 0 {
-			select {
-			case raw <- change:
-			case <-ctx.Done():
-			}
+			tell(ctx, raw, change)
 		}
 	}
 }
 
-// resubscribe opens all subscriptions again; the old ones that still live end
-// with the context and their messages are only repeated.
-func (w *Watcher) resubscribe(ctx context.Context, raw chan<- Change, log *slog.Logger) {
+func tell(ctx context.Context, raw chan<- Change, change Change) {
+	select {
+	case raw <- change:
+	case <-ctx.Done():
+	}
+}
+
+// again opens a round until it can; nil if the context ends before.
+func again(ctx context.Context, log *slog.Logger) *round {
 	const pause = time.Second
 	for ctx.Err() == nil {
-		if err := w.subscribe(ctx, raw, log); err == nil {
-			raw <- ChangeLinks | ChangePaths
-			return
+		if r, err := subscribe(ctx, log); err == nil {
+			return r
 		}
-		time.Sleep(pause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
 	}
+	return nil
 }

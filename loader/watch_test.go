@@ -4,7 +4,12 @@ package loader
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,4 +111,48 @@ func TestGather(t *testing.T) {
 			t.Fatalf("got %b, want both kinds", got)
 		}
 	}
+}
+
+// A round of subscriptions leaves nothing behind, though nobody has read what
+// they had to tell.
+func TestRoundEnds(t *testing.T) {
+	enterNamespace(t)
+	device := addDevice(t, "d0", 1500)
+	sockets := func() int {
+		files, err := filepath.Glob("/proc/self/fd/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, file := range files {
+			if target, err := os.Readlink(file); err == nil && strings.HasPrefix(target, "socket:") {
+				n++
+			}
+		}
+		return n
+	}
+	settled := func(count func() int, want int, what string) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); count() > want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d %s, and %d before", count(), what, want)
+			}
+		}
+	}
+	goroutines, open := runtime.NumGoroutine(), sockets()
+	for range 3 {
+		r, err := subscribe(t.Context(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 200 { // more than the channels hold
+			if err := netlink.LinkSetMTU(device, 1400+i); err != nil {
+				t.Fatal(err)
+			}
+			addNeighbour(t, device, fmt.Sprintf("192.0.2.%d", i), "02:00:00:00:00:02")
+		}
+		r.end()
+	}
+	settled(runtime.NumGoroutine, goroutines, "goroutines")
+	settled(sockets, open, "sockets")
 }

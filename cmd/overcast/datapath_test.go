@@ -477,12 +477,16 @@ func TestWatch(t *testing.T) {
 			o.shown = func() {
 				switch steps++; steps {
 				case 1:
-					if err := set.Ports.Unpin(); err != nil {
-						t.Error(err)
+					for _, n := range set.Named() {
+						if err := (*n.Map).Unpin(); err != nil {
+							t.Error(err)
+						}
 					}
 				case 3:
-					if err := set.Ports.Pin(filepath.Join(flags[1], "oc_ports")); err != nil {
-						t.Error(err)
+					for _, n := range set.Named() {
+						if err := (*n.Map).Pin(filepath.Join(flags[1], n.Name)); err != nil {
+							t.Error(err)
+						}
 					}
 				case 4:
 					stop()
@@ -552,11 +556,16 @@ func TestWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Release()
-	expect("the configuration is refused: a.yaml:1:1: a mistake")
+	expect("overcastd has just started and has applied nothing yet")
 	report, err := loader.ReadReport(flags[3])
 	if err != nil {
 		t.Fatal(err)
 	}
+	report.PID = os.Getpid()
+	if err := loader.WriteReport(flags[3], report); err != nil {
+		t.Fatal(err)
+	}
+	expect("the configuration is refused: a.yaml:1:1: a mistake")
 	report.Config.Error = ""
 	if err := loader.WriteReport(flags[3], report); err != nil {
 		t.Fatal(err)

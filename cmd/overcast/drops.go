@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"overcast/bpf"
+	"overcast/loader"
 )
 
 // dropRow counts frames that ended here.
@@ -53,10 +54,8 @@ func readDrops(v *view, s *scope) ([]dropRow, error) {
 
 // devices names the devices of the report by ifindex.
 func (v *view) devices() map[uint32]string {
-	devices := map[uint32]string{v.report.Tunnel.Ifindex: v.report.Tunnel.Device}
-	for _, p := range v.report.Ports {
-		devices[p.DropsIfindex] = p.Interface
-	}
+	devices := byIfindex(v.report.Ports, func(p loader.PortReport) string { return p.Interface })
+	devices[v.report.Tunnel.Ifindex] = v.report.Tunnel.Device
 	for _, u := range v.report.Uplinks {
 		devices[u.Ifindex] = u.Interface
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"overcast/bpf"
+	"overcast/loader"
 	"overcast/maps"
 	"overcast/policy"
 )
@@ -39,17 +40,25 @@ func (v *view) names() names {
 	for _, s := range v.report.Segments {
 		n.segments[s.Slot] = s.Object()
 	}
-	for _, p := range v.report.Ports {
-		for _, ifindex := range []uint32{p.DropsIfindex, p.Ifindex} {
-			if ifindex != 0 {
-				n.ports[ifindex] = p.Object()
-			}
-		}
-	}
+	n.ports = byIfindex(v.report.Ports, loader.PortReport.Object)
 	for _, r := range v.report.Remotes {
 		n.remotes[r.Slot] = r.Host
 	}
 	return n
+}
+
+// byIfindex tells something of the ports by their ifindexes. One that has the
+// device now goes before one whose drops were counted there once.
+func byIfindex(ports []loader.PortReport, of func(loader.PortReport) string) map[uint32]string {
+	all := make(map[uint32]string)
+	for _, p := range ports {
+		all[p.DropsIfindex] = of(p)
+	}
+	for _, p := range ports {
+		all[p.Ifindex] = of(p)
+	}
+	delete(all, 0)
+	return all
 }
 
 // segment returns a segment's name; without a report, its number.

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	yaml "go.yaml.in/yaml/v3"
 	"golang.org/x/sys/unix"
+
+	"overcast/loader"
 )
 
 // result is what a call of overcast does.
@@ -63,6 +65,18 @@ func TestWrongUsage(t *testing.T) {
 				t.Errorf("got %+v, want code 2 and %q on stderr alone", got, want)
 			}
 		})
+	}
+}
+
+// Where only some maps are pinned, there is a datapath, which is another version's.
+func TestMapsOfAnotherVersion(t *testing.T) {
+	flags, _ := pinned(t)
+	if err := os.Remove(filepath.Join(flags[1], "oc_fdb_spill")); err != nil {
+		t.Fatal(err)
+	}
+	want := "overcast: the maps pinned at " + flags[1] + " are of another version than this overcast, "
+	if got := overcast(t, append([]string{"fdb"}, flags...)...); got.code != 1 || got.out != "" || !strings.HasPrefix(got.errs, want) {
+		t.Errorf("got %+v, want code 1 and %q", got, want)
 	}
 }
 
@@ -205,5 +219,14 @@ func TestCheck(t *testing.T) {
 	}
 	if got := overcast(t, "check", "-o", "json", good); got.code != 0 || !strings.Contains(got.out, `"check": []`) {
 		t.Errorf("nothing wrong: %+v", got)
+	}
+}
+
+// The port that has a device goes before one that had its number once.
+func TestByIfindex(t *testing.T) {
+	got := byIfindex([]loader.PortReport{{Port: "b", Ifindex: 7, DropsIfindex: 7}, {Port: "c", DropsIfindex: 7}, {Port: "d", DropsIfindex: 8}, {Port: "e"}},
+		func(p loader.PortReport) string { return p.Port })
+	if diff := cmp.Diff(map[uint32]string{7: "b", 8: "d"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

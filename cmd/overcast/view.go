@@ -21,12 +21,16 @@ type view struct {
 	report   *loader.Report
 	numbered bool   // there is no report to go by: it is made of the maps
 	alive    bool   // the agent lives; else the report is stale
+	holder   int    // its process; 0: not known
 	warning  string // what whoever reads this should know of the names
 }
 
 // open opens the pinned maps. Without a report everything is shown by number.
 func (o *options) open() (*view, error) {
 	set, err := maps.Open(o.pinPath)
+	if errors.Is(err, maps.ErrNotLoaded) && loader.SomePins(o.pinPath) {
+		return nil, fmt.Errorf("the maps pinned at %s are of another version than this overcast, %s: use that of the overcastd that runs, or restart that as this one", o.pinPath, loader.Version())
+	}
 	if errors.Is(err, maps.ErrNotLoaded) {
 		return nil, fmt.Errorf("no datapath is loaded at %s: start overcastd, or set --pin-path", o.pinPath)
 	}
@@ -48,7 +52,7 @@ func (o *options) open() (*view, error) {
 // name finds out what the contents of the maps are called, and how sure that is.
 func (v *view) name(runDir string) error {
 	var err error
-	if v.alive, err = loader.IsLocked(runDir); err != nil {
+	if v.holder, v.alive, err = loader.Holder(runDir); err != nil {
 		return err
 	}
 	var missing string

@@ -42,6 +42,9 @@ func (o *options) applied() error {
 		return errors.New("overcastd is not running")
 	case v.numbered:
 		return errors.New(v.warning)
+	case v.holder != 0 && v.holder != v.report.PID:
+		// What the report says is the word of the agent before this one.
+		return errors.New("overcastd has just started and has applied nothing yet")
 	case v.report.Config.Error != "":
 		return fmt.Errorf("the configuration is refused: %s", v.report.Config.Error)
 	case v.report.Config.Applied.IsZero():

@@ -36,6 +36,7 @@ type agent struct {
 	earlier *loader.Report // what an earlier agent has left, nil if nothing
 	metrics *metrics
 
+	applied   *loader.Applied   // what is in force, as it is kept; nil if nothing is
 	documents []policy.Document // as last read
 	unread    bool              // they could not be read the last time
 	unapplied bool              // they are right, but cannot be on this machine
@@ -114,10 +115,7 @@ func (a *agent) earlierReport() *loader.Report {
 // agent left goes on whatever they are; one that never was cannot be made, so
 // whoever started us should hear of it.
 func (a *agent) begin() error {
-	state, err := a.readState()
-	if err == nil {
-		err = a.path.Apply(state)
-	}
+	state, err := a.apply()
 	if err != nil && !a.path.Ran() {
 		return errors.Join(err, a.path.Abandon())
 	}
@@ -132,16 +130,16 @@ func (a *agent) begin() error {
 // resume takes the documents that the running datapath was made from, as those
 // that there are now cannot be taken.
 func (a *agent) resume() {
-	applied, err := loader.ReadApplied(a.config.RunDir)
-	if err == nil {
+	all, err := loader.ReadApplied(a.config.RunDir)
+	for _, applied := range all {
 		err = a.take(applied)
+		if a.path.State() != nil {
+			a.applied, a.status.Applied = applied, applied.Time
+			a.log.Warn("the documents applied last are in force", "applied", applied.Time)
+			return
+		}
 	}
-	if a.path.State() == nil {
-		a.log.Error("the documents applied last cannot be taken either", "error", err)
-		return
-	}
-	a.status.Applied = applied.Time
-	a.log.Warn("the documents applied last are in force", "applied", applied.Time)
+	a.log.Error("the documents applied last cannot be taken either", "error", err)
 }
 
 func (a *agent) take(applied *loader.Applied) error {
@@ -193,11 +191,36 @@ func (a *agent) documentsChanged() bool {
 // reload takes the documents as they are now. If they are wrong, what runs
 // stays as it is, and report, log and metrics say so.
 func (a *agent) reload() {
+	a.taken(a.apply())
+}
+
+// apply reads the documents and applies them. They are kept before anything
+// changes, so that whoever comes after us knows them whenever we end.
+func (a *agent) apply() (*policy.State, error) {
 	state, err := a.readState()
-	if err == nil {
-		err = a.path.Apply(state)
+	if err != nil {
+		return nil, err
 	}
-	a.taken(state, err)
+	next := &loader.Applied{Host: a.config.Host, Time: time.Now(), Documents: a.documents}
+	kept := loader.StageApplied(a.config.RunDir, next)
+	err = a.path.Apply(state)
+	var refusal *loader.RefusalError
+	if errors.As(err, &refusal) {
+		kept = errors.Join(kept, loader.DropApplied(a.config.RunDir))
+	} else {
+		a.applied = next
+		if kept == nil {
+			kept = loader.CommitApplied(a.config.RunDir)
+		}
+	}
+	a.noteKept(kept)
+	return state, err
+}
+
+func (a *agent) noteKept(err error) {
+	if err != nil {
+		a.log.Error("a restart with wrong documents will not know the running state", "error", err)
+	}
 }
 
 // taken tells in status, log and metrics what became of the documents, and
@@ -205,20 +228,16 @@ func (a *agent) reload() {
 func (a *agent) taken(state *policy.State, err error) bool {
 	var refusal *loader.RefusalError
 	a.unapplied = errors.As(err, &refusal)
-	now := time.Now()
 	if state == nil || a.unapplied {
-		a.status.Error, a.status.ErrorTime = err.Error(), now
+		a.status.Error, a.status.ErrorTime = err.Error(), time.Now()
 		a.log.Error("configuration refused, the running state stays", "error", err)
 		a.metrics.reloaded(err)
 		a.publish()
 		return false
 	}
-	a.status.Error, a.status.ErrorTime, a.status.Applied = "", time.Time{}, now
+	a.status.Error, a.status.ErrorTime, a.status.Applied = "", time.Time{}, a.applied.Time
 	a.log.Info("configuration applied", "segments", len(state.Segments), "remotes", len(state.Remotes))
 	a.metrics.reloaded(nil)
-	if err := loader.WriteApplied(a.config.RunDir, &loader.Applied{Host: a.config.Host, Time: now, Documents: a.documents}); err != nil {
-		a.log.Error("a restart with wrong documents will not know the running state", "error", err)
-	}
 	a.publish()
 	return true
 }
@@ -287,6 +306,9 @@ func (a *agent) publish() {
 	a.metrics.describe(&report)
 	if err := loader.WriteReport(a.config.RunDir, &report); err != nil {
 		a.log.Error("cannot write the report", "error", err)
+	}
+	if a.applied != nil && !loader.HasApplied(a.config.RunDir) {
+		a.noteKept(loader.WriteApplied(a.config.RunDir, a.applied))
 	}
 }
 

@@ -139,6 +139,8 @@ func TestFirstStartThatCannotWork(t *testing.T) {
 	w := &world{Lab: lab.NewTest(t, lab.Options{}), t: t}
 	w.addGuest(w.Hosts[0], "g1", lab.GuestOptions{})
 	a, good := w.Hosts[0], w.document()
+	// The lab has switched it off, as a good host does.
+	w.run(a.Namespace, "sysctl", "-qw", "net.ipv6.conf."+w.guests[0].Port+".disable_ipv6=0")
 	for _, c := range []struct {
 		document string
 		flags    []string
@@ -162,7 +164,16 @@ func TestFirstStartThatCannotWork(t *testing.T) {
 		if out := w.run(a.Namespace, "ip", "-d", "link"); strings.Contains(out, "oc0") || strings.Contains(out, "xdp") {
 			t.Errorf("%s: left behind:\n%s", c.says, out)
 		}
+		if got := w.disabledIPv6(a, w.guests[0].Port); got != "0" {
+			t.Errorf("%s: disable_ipv6 of %s is %s", c.says, w.guests[0].Port, got)
+		}
 	}
+}
+
+// disabledIPv6 is the sysctl of a host's device.
+func (w *world) disabledIPv6(h *lab.Host, device string) string {
+	w.t.Helper()
+	return strings.TrimSpace(w.run(h.Namespace, "cat", "/proc/sys/net/ipv6/conf/"+device+"/disable_ipv6"))
 }
 
 // Pins elsewhere are another datapath: it is not started in front of or behind

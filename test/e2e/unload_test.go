@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,6 +89,35 @@ func TestUnload(t *testing.T) {
 				t.Errorf("unload --force: exit %d\n%s", code, out)
 			}
 		})
+	}
+}
+
+// An agent under which the datapath is unloaded puts all of it back by itself:
+// also what unload has written last.
+func TestUnloadUnderAgent(t *testing.T) {
+	w := &world{Lab: lab.NewTest(t, lab.Options{}), t: t}
+	for i, h := range w.Hosts {
+		w.addGuest(h, fmt.Sprintf("g%d", i+1), lab.GuestOptions{})
+	}
+	t.Cleanup(w.explain)
+	a, port := w.Hosts[0], w.guests[0].Port
+	// The lab has switched it off, as a good host does.
+	w.run(a.Namespace, "sysctl", "-qw", "net.ipv6.conf."+port+".disable_ipv6=0")
+	w.start()
+	w.ping(w.guests[0], "2001:45::2")
+	for range 5 {
+		if code, out := w.command(a, "unload", "--force"); code != 0 {
+			t.Fatal(out)
+		}
+		w.eventually("all that the agent has made", func() bool {
+			for _, file := range []string{"applied.json", "devices.json", "state.json"} {
+				if _, err := os.Stat(filepath.Join(a.RunDir, file)); err != nil {
+					return false
+				}
+			}
+			return w.disabledIPv6(a, port) == "1"
+		})
+		w.ping(w.guests[0], "2001:45::2")
 	}
 }
 
