@@ -101,8 +101,6 @@ func (l fdbBucketList) pair(word uint64) [2]*bpf.FDBBucket {
 	return [2]*bpf.FDBBucket{&l[hash&mask], &l[hash>>32&mask]}
 }
 
-type fdbSlot = struct{ key, where *uint64 }
-
 // reserved marks the key of a slot that is being filled. No program asks for
 // such a key, as segments are fewer.
 const reserved = 0xf << 60
