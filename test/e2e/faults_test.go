@@ -140,7 +140,9 @@ func TestFirstStartThatCannotWork(t *testing.T) {
 	w.addGuest(w.Hosts[0], "g1", lab.GuestOptions{})
 	a, good := w.Hosts[0], w.document()
 	// The lab has switched it off, as a good host does.
-	w.run(a.Namespace, "sysctl", "-qw", "net.ipv6.conf."+w.guests[0].Port+".disable_ipv6=0")
+	if err := a.Sysctl("net/ipv6/conf/"+w.guests[0].Port+"/disable_ipv6", "0"); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		document string
 		flags    []string

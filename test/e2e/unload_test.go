@@ -102,7 +102,9 @@ func TestUnloadUnderAgent(t *testing.T) {
 	t.Cleanup(w.explain)
 	a, port := w.Hosts[0], w.guests[0].Port
 	// The lab has switched it off, as a good host does.
-	w.run(a.Namespace, "sysctl", "-qw", "net.ipv6.conf."+port+".disable_ipv6=0")
+	if err := a.Sysctl("net/ipv6/conf/"+port+"/disable_ipv6", "0"); err != nil {
+		t.Fatal(err)
+	}
 	w.start()
 	w.ping(w.guests[0], "2001:45::2")
 	for range 5 {
