@@ -28,7 +28,7 @@ var (
 // dropDocument has, beside what newStage has, what frames can be lost for.
 func dropDocument(family lab.Family, s *stage) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "hosts:\n  - {name: here, vtep: %q}\n  - {name: r0, vtep: %q}\n  - {name: lost, vtep: %q}\n", vtep(family, 1), vtep(family, 2), vtep(family, 3))
+	fmt.Fprintf(&b, "hosts:\n  - {name: here, vtep: %q}\n  - {name: r0, vtep: %q}\n  - {name: lost, vtep: %q}\n", remoteVTEP(family, 1), remoteVTEP(family, 2), remoteVTEP(family, 3))
 	fmt.Fprintf(&b, "environments:\n  - name: bench\n    segments:\n      - name: lan\n        vni: %d\n        ports:\n", vni)
 	fmt.Fprintf(&b, "          - {name: p1, host: here, interface: p1, mac: %q}\n", s.here.MAC)
 	fmt.Fprintf(&b, "          - {name: p2, host: here, interface: p2, mac: %q}\n", s.local.MAC)
@@ -90,7 +90,7 @@ func dropKinds() []dropKind {
 			return p
 		}},
 		{bpf.DropVNIUnknown, bpf.UplinkXDP, remote(func(_ *stage, o *prog.Outer, _ *prog.Station) { o.VNI = 77 })},
-		{bpf.DropVTEPUnknown, bpf.UplinkXDP, remote(func(s *stage, o *prog.Outer, _ *prog.Station) { o.From.IP = vtep(s.family, 99) })},
+		{bpf.DropVTEPUnknown, bpf.UplinkXDP, remote(func(s *stage, o *prog.Outer, _ *prog.Station) { o.From.IP = remoteVTEP(s.family, 99) })},
 		{bpf.DropVTEPNotMember, bpf.UplinkXDP, remote(func(_ *stage, o *prog.Outer, _ *prog.Station) { o.VNI = vni + 1 })},
 		{bpf.DropTunnelKey, bpf.TunnelIn, func(s *stage) prog.Packet {
 			return prog.Packet{Data: prog.UDP(s.far(0), s.here, payload), Ifindex: s.Ifindex(prog.Tunnel)}
@@ -106,7 +106,7 @@ func measureDrops(r *report, o *options, family lab.Family, runs int) (err error
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	facts := s.Facts()
-	facts.Paths[vtep(family, 2)], facts.MTUs[vtep(family, 2)] = s.Path(vtep(family, 2), s.vteps[1].MAC), 1500
+	facts.Paths[remoteVTEP(family, 2)], facts.MTUs[remoteVTEP(family, 2)] = s.Path(remoteVTEP(family, 2), s.vteps[1].MAC), 1500
 	if err := s.path.Fill(dropDocument(family, s), "here", facts); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -216,7 +217,7 @@ func portName(n int) string {
 	return "p" + strconv.Itoa(n)
 }
 
-// remoteVTEP is the address of the i-th remote.
+// remoteVTEP is the address of the i-th remote, and of what stands in for one.
 func remoteVTEP(family lab.Family, i int) netip.Addr {
 	if family == lab.IPv4 {
 		return netip.AddrFrom4([4]byte{198, 18 + byte(i>>16), byte(i >> 8), byte(i)})
@@ -301,11 +302,11 @@ func (rep *replicator) sinkDevices() []string {
 
 // frame is a frame to a group.
 func (rep *replicator) frame(t target) ([]byte, error) {
-	to, err := parseMAC(t.mac)
+	to, err := net.ParseMAC(t.mac)
 	if err != nil {
 		return nil, err
 	}
-	from, err := parseMAC(rep.sender.MAC)
+	from, err := net.ParseMAC(rep.sender.MAC)
 	if err != nil {
 		return nil, err
 	}

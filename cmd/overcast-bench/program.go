@@ -126,15 +126,7 @@ func (s *stage) close() error {
 	return s.Close()
 }
 
-// vtep is the address of the i-th host.
-func vtep(family lab.Family, i int) netip.Addr {
-	if family == lab.IPv4 {
-		return netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
-	}
-	return netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 14: byte(i >> 8), 15: byte(i)})
-}
-
-// station returns the i-th MAC of a kind.
+// stationMAC is the i-th MAC of a kind.
 func stationMAC(kind byte, i int) net.HardwareAddr {
 	return append(net.HardwareAddr{0x02, kind}, binary.BigEndian.AppendUint32(nil, uint32(i))...)
 }
@@ -144,18 +136,18 @@ func (s *stage) load(remotes int) error {
 	s.local = prog.Station{MAC: stationMAC(1, 2), IP: guestAddress(s.family, 1)}
 	s.thereIP = guestAddress(s.family, 2)
 	nextHop := stationMAC(3, 1)
-	s.vteps = [2]prog.Station{{MAC: s.UplinkMAC, IP: vtep(s.family, 1)}, {MAC: nextHop, IP: vtep(s.family, 2)}}
+	s.vteps = [2]prog.Station{{MAC: s.UplinkMAC, IP: remoteVTEP(s.family, 1)}, {MAC: nextHop, IP: remoteVTEP(s.family, 2)}}
 	for i := range s.macs {
 		s.there = append(s.there, stationMAC(2, i))
 	}
 	facts := s.Facts()
 	var hosts []string
 	for i := range remotes {
-		remote := vtep(s.family, 2+i)
+		remote := remoteVTEP(s.family, 2+i)
 		facts.Paths[remote], facts.MTUs[remote] = s.Path(remote, nextHop), 1500
 		hosts = append(hosts, fmt.Sprintf("  - {name: r%d, vtep: %q}\n", i, remote))
 	}
-	constants, err := s.Constants(vtep(s.family, 1))
+	constants, err := s.Constants(remoteVTEP(s.family, 1))
 	if err != nil {
 		return err
 	}
@@ -171,7 +163,7 @@ func (s *stage) load(remotes int) error {
 
 func (s *stage) document(hosts []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "hosts:\n  - {name: here, vtep: %q}\n%s", vtep(s.family, 1), strings.Join(hosts, ""))
+	fmt.Fprintf(&b, "hosts:\n  - {name: here, vtep: %q}\n%s", remoteVTEP(s.family, 1), strings.Join(hosts, ""))
 	fmt.Fprintf(&b, "environments:\n  - name: bench\n    segments:\n      - name: lan\n        vni: %d\n", vni)
 	b.WriteString("        members: [")
 	for i := range hosts {

@@ -7,19 +7,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"time"
 
 	"overcast/test/lab"
 )
-
-func parseMAC(text string) (net.HardwareAddr, error) {
-	mac, err := net.ParseMAC(text)
-	if err != nil {
-		return nil, fmt.Errorf("MAC: %w", err)
-	}
-	return mac, nil
-}
 
 // copied is what became of copies.
 type copied struct {
