@@ -3,14 +3,23 @@
 #pragma once
 
 #include "fdb.h"
-#include "flood.h"
+#include "group.h"
 
 /* What is known before the first change to the packet. */
 struct delivery {
 	__u32 segment;
 	__u32 remote;
-	__u32 port; /* ifindex; 0: every port of the segment */
+	__u32 port; /* ifindex; 0: all that want it */
+	bool relay; /* it came under the relay's VNI */
 };
+
+/* Notes who a packet is from, as oc_vteps and XDP's metadata say it. */
+static __always_inline void deliver_from(struct delivery *d, __u32 segment, __u32 remote)
+{
+	d->segment = segment;
+	d->remote = remote & ~OC_RELAY;
+	d->relay = remote & OC_RELAY;
+}
 
 /* Decides where a frame goes, without touching it. */
 static __always_inline enum oc_drop deliver_resolve(const struct ethhdr *eth, struct delivery *d)
@@ -27,6 +36,9 @@ static __always_inline enum oc_drop deliver_resolve(const struct ethhdr *eth, st
 	d->port = 0;
 	if (mac_is_group(eth->h_dest))
 		return DROP_NONE;
+	/* Only what goes to many is sent to a relay. */
+	if (d->relay)
+		return segment->flags & OC_SEGMENT_FLOOD_UNKNOWN ? DROP_NONE : DROP_FDB_UNKNOWN;
 	if (!fdb_find(segment, d->segment, eth->h_dest, &where))
 		return segment->flags & OC_SEGMENT_FLOOD_UNKNOWN ? DROP_NONE : DROP_FDB_UNKNOWN;
 	if (where.kind != OC_KIND_PORT)
@@ -39,7 +51,7 @@ static __always_inline enum oc_drop deliver_resolve(const struct ethhdr *eth, st
 }
 
 /* Sends a stripped frame on its way. typed: see port_send. */
-static __always_inline int deliver_send(struct __sk_buff *skb, const struct delivery *d, bool typed)
+static __always_inline int deliver_send(struct __sk_buff *skb, const struct ethhdr *eth, const struct delivery *d, bool typed)
 {
 	struct oc_segment *segment;
 
@@ -47,5 +59,7 @@ static __always_inline int deliver_send(struct __sk_buff *skb, const struct deli
 	if (d->port)
 		return port_send(skb, d->port, d->segment, typed);
 	segment = segment_get(d->segment);
-	return segment ? flood_from_remote(skb, segment, d->segment) : DROP_SEGMENT_UNKNOWN;
+	if (!segment)
+		return DROP_SEGMENT_UNKNOWN;
+	return group_from_remote(skb, eth, segment, d->segment, d->remote, d->relay, typed);
 }

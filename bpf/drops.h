@@ -33,7 +33,17 @@
 	X(COPY_FAILED,         "a copy for one port or remote could not be sent") \
 	X(DEVICE_MISSING,      "needs the kernel tunnel device, which is not there") \
 	X(FRAME_CUT,           "claims to be IP and is shorter than an IP header") \
-	X(TUNNEL_ADDRESS,      "tunnel packet to an address of this host that is not its VTEP")
+	X(TUNNEL_ADDRESS,      "tunnel packet to an address of this host that is not its VTEP") \
+	X(GROUP_UNWANTED,      "to a group that nobody here or there wants from this source") \
+	X(SNOOP_LIMITED,       "membership message beyond what a port may send") \
+	X(SNOOP_OVERSIZED,     "membership message larger than any that the agent takes") \
+	X(NEIGHBOR_ANSWERED,   "ARP request or neighbour solicitation, answered on its port in the owner's name") \
+	X(PORT_BROADCAST,      "beyond what the port's governor lets broadcasts cost") \
+	X(PORT_UNKNOWN_UNICAST, "beyond what the port's governor lets unknown unicast cost") \
+	X(PORT_MULTICAST,      "beyond what the port's governor lets multicast cost") \
+	X(ENVIRONMENT_BROADCAST, "beyond what the environment's governor lets broadcasts cost") \
+	X(ENVIRONMENT_UNKNOWN_UNICAST, "beyond what the environment's governor lets unknown unicast cost") \
+	X(ENVIRONMENT_MULTICAST, "beyond what the environment's governor lets multicast cost")
 
 enum oc_drop {
 	DROP_NONE, /* not a drop */

@@ -22,7 +22,8 @@ static __always_inline bool encap_is_too_long(const struct __sk_buff *skb)
 	return skb->len + outer_room() > 0xffff;
 }
 
-static __always_inline enum encap_room encap_make_room(struct __sk_buff *skb, bool macs)
+/* typed: skb->protocol is the frame's own. macs: those of the next hop are known. */
+static __always_inline enum encap_room encap_make_room(struct __sk_buff *skb, bool typed, bool macs)
 {
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
 		      BPF_F_ADJ_ROOM_ENCAP_L2(sizeof(struct ethhdr)) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
@@ -32,7 +33,7 @@ static __always_inline enum encap_room encap_make_room(struct __sk_buff *skb, bo
 		return ENCAP_REFUSED;
 	flags |= oc_config.ipv6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
 	/* Refuses what is not IP and, with EALREADY, a guest's own tunnel. */
-	if ((skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6)) &&
+	if (typed && (skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6)) &&
 	    !bpf_skb_adjust_room(skb, outer_room(), BPF_ADJ_ROOM_MAC, flags))
 		return ENCAP_TYPED;
 	if (!macs || skb->gso_size || bpf_skb_change_head(skb, outer_room(), 0))
@@ -59,6 +60,12 @@ static __always_inline void encap_build(union encap_header *h, const struct ethh
 		outer_build_v6(&h->v6, inner, frame, vni, hash);
 	else
 		outer_build_v4(&h->v4, inner, frame, vni, hash);
+}
+
+/* Names another VNI in the header. */
+static __always_inline void encap_name(union encap_header *h, __u32 vni)
+{
+	vxlan_build(oc_config.ipv6 ? &h->v6.vxlan : &h->v4.vxlan, vni);
 }
 
 /* Names the destination in the header. */

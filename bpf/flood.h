@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "mdb.h"
 #include "port.h"
 #include "remote.h"
 
@@ -19,6 +20,8 @@ struct flood {
 	__u32 list;
 	__u32 segment;
 	__u32 vni;
+	__u32 relay_vni;
+	__u32 written; /* the VNI that stands in the header now */
 	__u32 skip;    /* the port that the frame came from */
 	/*
 	 * The destination whose copy is not made yet. Kernels before 6.7 verify a
@@ -35,7 +38,14 @@ struct flood {
 	bool by_device; /* every copy takes the tunnel device */
 	bool rest;      /* of those, only to remotes that BPF could have addressed itself */
 	bool resolved;  /* there is a remote that BPF can address itself */
+	bool typed;     /* skb->protocol is the frame's own */
 };
+
+/* A list's entry, as the remote's slot and the VNI that its copy goes under. */
+static __always_inline __u32 flood_vni(const struct flood *f, __u32 entry)
+{
+	return entry & OC_RELAY ? f->relay_vni : f->vni;
+}
 
 static __always_inline void flood_copy(struct flood *f, __u32 ifindex)
 {
@@ -77,7 +87,7 @@ static long flood_remote_by_device(__u32 i, struct flood *f)
 	if (i >= OC_CHUNK)
 		return 1;
 	id = f->chunk->id[i];
-	remote = remote_get(id);
+	remote = remote_get(id & ~OC_RELAY);
 	if (!remote)
 		return 0;
 	path = remote_path(remote);
@@ -91,12 +101,12 @@ static long flood_remote_by_device(__u32 i, struct flood *f)
 		drop_count(DROP_REMOTE_UNREACHABLE, f->skb->ifindex, f->segment, f->bytes);
 		return 0;
 	}
-	drop = tunnel_address(f->skb, f->vni, &remote->vtep);
+	drop = tunnel_address(f->skb, flood_vni(f, id), &remote->vtep);
 	if (drop) {
 		drop_count(drop, f->skb->ifindex, f->segment, f->bytes);
 		return 0;
 	}
-	remote_count_out(f->skb, id, f->packets, f->bytes);
+	remote_count_out(f->skb, id & ~OC_RELAY, f->packets, f->bytes);
 	flood_copy(f, oc_config.tunnel_ifindex);
 	return 0;
 }
@@ -104,19 +114,29 @@ static long flood_remote_by_device(__u32 i, struct flood *f)
 /* Addresses the encapsulated frame to a remote. Returns the uplink, or 0. */
 static __always_inline __u32 flood_address(struct flood *f, __u32 id)
 {
-	struct oc_remote *remote = remote_get(id);
+	struct oc_remote *remote = remote_get(id & ~OC_RELAY);
+	__u32 vni = flood_vni(f, id);
 	const struct oc_path *path;
+	long failed;
 
 	if (!remote)
 		return 0;
 	path = remote_path(remote);
 	/* Resolved a moment ago; if it is not now, the device is next frame's way. */
 	encap_address(f->header, path, &remote->vtep);
-	if (!remote_is_resolved(path) || encap_rewrite(f->skb, f->header)) {
+	if (vni == f->written) {
+		failed = encap_rewrite(f->skb, f->header);
+	} else {
+		/* Entries for relays stand together in a list. */
+		f->written = vni;
+		encap_name(f->header, vni);
+		failed = encap_write(f->skb, f->header);
+	}
+	if (failed || !remote_is_resolved(path)) {
 		drop_count(DROP_COPY_FAILED, f->skb->ifindex, f->segment, f->bytes);
 		return 0;
 	}
-	remote_count_out(f->skb, id, f->packets, f->bytes);
+	remote_count_out(f->skb, id & ~OC_RELAY, f->packets, f->bytes);
 	return path->ifindex;
 }
 
@@ -128,7 +148,7 @@ static long flood_remote(__u32 i, struct flood *f)
 	if (i >= OC_CHUNK)
 		return 1;
 	id = f->chunk->id[i];
-	remote = remote_get(id);
+	remote = remote_get(id & ~OC_RELAY);
 	if (!remote || !remote_is_resolved(remote_path(remote)))
 		return 0;
 	if (f->pending) {
@@ -177,7 +197,7 @@ static __always_inline __u32 flood_ports(struct flood *f, __u32 list)
 	return f->pending;
 }
 
-/* Sends to all remotes of the segment; the frame is spent afterwards. */
+/* Sends to the remotes of f->list; the frame is spent afterwards. */
 static __always_inline int flood_remotes(struct flood *f)
 {
 	struct __sk_buff *skb = f->skb;
@@ -195,7 +215,7 @@ static __always_inline int flood_remotes(struct flood *f)
 		return VERDICT_SPENT;
 
 	hash = encap_hash(skb);
-	room = encap_make_room(skb, true);
+	room = encap_make_room(skb, f->typed, true);
 	if (room == ENCAP_REFUSED) {
 		/* A guest's own tunnel in a super-frame: the frame is as it was. */
 		f->by_device = true;
@@ -204,6 +224,7 @@ static __always_inline int flood_remotes(struct flood *f)
 		return VERDICT_SPENT;
 	}
 	encap_build(&h, f->eth, f->bytes, f->vni, hash);
+	f->written = f->vni;
 	f->header = &h;
 	f->pending = f->nothing;
 	if (encap_write(skb, &h))
@@ -213,43 +234,62 @@ static __always_inline int flood_remotes(struct flood *f)
 	return uplink ? verdict_redirect(bpf_redirect(uplink, 0)) : VERDICT_SPENT;
 }
 
-/* A frame of a remote, to local ports only: never tunnel to tunnel. */
-static __always_inline int flood_from_remote(struct __sk_buff *skb, const struct oc_segment *segment, __u32 id)
+/*
+ * A frame of a remote, to local ports only: never tunnel to tunnel. But one that
+ * came under the relay's VNI goes on under the segment's own, to the remotes of
+ * this host's zone, which send it nowhere. typed: see struct flood.
+ */
+static __always_inline int flood_from_remote(struct __sk_buff *skb, const struct ethhdr *eth,
+					     const struct oc_segment *segment, __u32 id,
+					     const struct receivers *to, bool relay, bool typed)
 {
 	struct flood f = {
 		.skb = skb,
+		.eth = eth,
 		.segment = id,
+		.vni = segment->vni,
 		.nothing = segment->zero,
 		.packets = skb_packets(skb),
 		.bytes = skb->len,
+		.typed = typed,
 	};
-	__u32 last = flood_ports(&f, segment->ports);
+	__u32 last = flood_ports(&f, to->ports);
 
-	return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
+	if (!relay || !to->zone)
+		return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
+	if (last)
+		flood_copy(&f, last);
+	if (!pmtu_fits(skb, segment->mtu))
+		return DROP_MTU_UNANSWERABLE;
+	f.list = to->zone;
+	return flood_remotes(&f);
 }
 
-/* A frame of a port, to the other ports and to every remote. */
+/* A frame of a port, to other ports and to remotes. */
 static __always_inline int flood_from_port(struct __sk_buff *skb, const struct ethhdr *eth,
-					   const struct oc_segment *segment, const struct oc_port *port)
+					   const struct oc_segment *segment, const struct oc_port *port,
+					   const struct receivers *to)
 {
 	struct flood f = {
 		.skb = skb,
 		.eth = eth,
 		.segment = port->segment,
 		.vni = segment->vni,
+		.relay_vni = segment->relay_vni,
 		.skip = skb->ifindex,
 		.nothing = segment->zero,
 		.packets = skb_packets(skb),
 		.bytes = skb->len,
+		.typed = true,
 	};
-	__u32 remotes = segment->remotes, last = flood_ports(&f, segment->ports);
+	__u32 last = flood_ports(&f, to->ports);
 
-	if (!remotes)
+	if (!to->remotes)
 		return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
 	if (last)
 		flood_copy(&f, last);
 	if (!pmtu_fits(skb, segment->mtu))
 		return pmtu_refuse(skb, eth, segment->mtu, port->id, port->segment);
-	f.list = remotes;
+	f.list = to->remotes;
 	return flood_remotes(&f);
 }

@@ -105,6 +105,81 @@ struct {
 	__type(value, struct oc_drop_count);
 } oc_drops SEC(".maps");
 
+/* Groups. Writer: agent. Readers: all programs but XDP. (limits) */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct oc_mdb_key);
+	__type(value, struct oc_mdb_entry);
+} oc_mdb SEC(".maps");
+
+/* What the entries of oc_mdb name. Writer: agent, through a mapping. Readers:
+ * all programs but XDP. (limits) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16385);
+	__type(key, __u32);
+	__type(value, struct oc_group);
+} oc_groups SEC(".maps");
+
+/* Writers: agent, through a mapping; the programs note what they missed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, OC_MAX_SEGMENTS);
+	__type(key, __u32);
+	__type(value, struct oc_snoop);
+} oc_snoops SEC(".maps");
+
+/* Frames for the agent. Writers: all programs but XDP. Reader: agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} oc_events SEC(".maps");
+
+/* Configured addresses of guests. Writer: agent. Reader: oc_port_in. (limits) */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct oc_neighbor_key);
+	__type(value, struct oc_neighbor);
+} oc_neighbors SEC(".maps");
+
+/* Learned addresses of guests. Writers: the programs; the agent only removes. (limits) */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct oc_neighbor_key);
+	__type(value, struct oc_learned_neighbor);
+} oc_neighbors_learned SEC(".maps");
+
+/* Writer: agent. Readers: all programs but XDP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, (OC_MAX_PORTS + OC_MAX_ENVIRONMENTS) * OC_CLASSES);
+	__type(key, __u32);
+	__type(value, struct oc_governor);
+} oc_governors SEC(".maps");
+
+/* Writers and readers: all programs but XDP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, (OC_MAX_PORTS + OC_MAX_ENVIRONMENTS) * OC_CLASSES);
+	__type(key, __u32);
+	__type(value, struct oc_bucket);
+} oc_buckets SEC(".maps");
+
+/* Writers: all programs but XDP. Readers: agent, overcast. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OC_MAX_SEGMENTS * OC_CLASSES);
+	__type(key, __u32);
+	__type(value, struct oc_copy_count);
+} oc_copies SEC(".maps");
+
 /* When a port may be sent its next ICMP error, in CLOCK_MONOTONIC nanoseconds.
  * Writer and reader: oc_port_in. */
 struct {
@@ -113,3 +188,11 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } oc_pacers SEC(".maps");
+
+/* The same for its membership messages. Writer and reader: oc_port_in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OC_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} oc_snoop_pacers SEC(".maps");

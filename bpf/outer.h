@@ -50,16 +50,6 @@ static __always_inline __be32 addr_v4(const struct oc_addr *a)
 	return ((const __u32 *)a->b)[3];
 }
 
-static __always_inline void addr_from_v4(struct oc_addr *a, __be32 v4)
-{
-	__u32 *w = (__u32 *)a->b;
-
-	w[0] = 0;
-	w[1] = 0;
-	w[2] = bpf_htonl(0xffff);
-	w[3] = v4;
-}
-
 static __always_inline void outer_build_eth(struct ethhdr *eth, const struct oc_path *path, __u16 proto)
 {
 	__builtin_memcpy(eth->h_dest, path->dst, ETH_ALEN);

@@ -52,10 +52,10 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	stats_in(OC_STATS_SEGMENTS + port->segment, skb_packets(skb), skb->len);
 
 	if (mac_is_group(eth.h_dest))
-		return flood_from_port(skb, &eth, segment, port);
+		return group_from_port(skb, &eth, segment, port);
 	if (!fdb_find(segment, port->segment, eth.h_dest, &where)) {
 		if (segment->flags & OC_SEGMENT_FLOOD_UNKNOWN)
-			return flood_from_port(skb, &eth, segment, port);
+			return group_from_port(skb, &eth, segment, port);
 		return DROP_FDB_UNKNOWN;
 	}
 	if (where.kind == OC_KIND_REMOTE)
@@ -91,7 +91,7 @@ static __always_inline int deliver_bare(struct __sk_buff *skb, struct delivery *
 		return DROP_FRAME_RUNT;
 	eth_copy(&eth, at);
 	drop = deliver_resolve(&eth, d);
-	return drop ? (int)drop : deliver_send(skb, d, true);
+	return drop ? (int)drop : deliver_send(skb, &eth, d, true);
 }
 
 /* What came over the underlay; all that is not ours passes untouched. */
@@ -117,8 +117,7 @@ static __always_inline int tunnel_receive(struct __sk_buff *skb, struct delivery
 	drop = segment_of(vni, &src, &found);
 	if (drop)
 		return drop;
-	d->segment = found.segment;
-	d->remote = found.remote;
+	deliver_from(d, found.segment, found.remote);
 	return deliver_bare(skb, d);
 }
 

@@ -18,6 +18,12 @@ type overcastOcAddr struct {
 	B [16]uint8
 }
 
+type overcastOcBucket struct {
+	_      structs.HostLayout
+	Copies uint64
+	Bytes  uint64
+}
+
 type overcastOcConstants struct {
 	_     structs.HostLayout
 	Magic uint64
@@ -37,6 +43,12 @@ type overcastOcConstants struct {
 	_              [4]byte
 }
 
+type overcastOcCopyCount struct {
+	_      structs.HostLayout
+	Frames uint64
+	Copies uint64
+}
+
 type overcastOcCounters struct {
 	_          structs.HostLayout
 	InPackets  uint64
@@ -48,34 +60,44 @@ type overcastOcCounters struct {
 type overcastOcDrop uint32
 
 const (
-	overcastOcDropDROP_NONE               overcastOcDrop = 0
-	overcastOcDropDROP_FRAME_RUNT         overcastOcDrop = 1
-	overcastOcDropDROP_FRAME_SOURCE       overcastOcDrop = 2
-	overcastOcDropDROP_PORT_UNKNOWN       overcastOcDrop = 3
-	overcastOcDropDROP_PORT_SPOOF         overcastOcDrop = 4
-	overcastOcDropDROP_PORT_HAIRPIN       overcastOcDrop = 5
-	overcastOcDropDROP_PORT_GONE          overcastOcDrop = 6
-	overcastOcDropDROP_SEGMENT_UNKNOWN    overcastOcDrop = 7
-	overcastOcDropDROP_FDB_UNKNOWN        overcastOcDrop = 8
-	overcastOcDropDROP_FDB_REMOTE         overcastOcDrop = 9
-	overcastOcDropDROP_MTU_ANSWERED       overcastOcDrop = 10
-	overcastOcDropDROP_MTU_LIMITED        overcastOcDrop = 11
-	overcastOcDropDROP_MTU_UNANSWERABLE   overcastOcDrop = 12
-	overcastOcDropDROP_REMOTE_UNKNOWN     overcastOcDrop = 13
-	overcastOcDropDROP_REMOTE_UNREACHABLE overcastOcDrop = 14
-	overcastOcDropDROP_TUNNEL_TRUNCATED   overcastOcDrop = 15
-	overcastOcDropDROP_TUNNEL_RESERVED    overcastOcDrop = 16
-	overcastOcDropDROP_TUNNEL_KEY         overcastOcDrop = 17
-	overcastOcDropDROP_VNI_UNKNOWN        overcastOcDrop = 18
-	overcastOcDropDROP_VTEP_UNKNOWN       overcastOcDrop = 19
-	overcastOcDropDROP_VTEP_NOT_MEMBER    overcastOcDrop = 20
-	overcastOcDropDROP_ENCAP_FAILED       overcastOcDrop = 21
-	overcastOcDropDROP_STRIP_FAILED       overcastOcDrop = 22
-	overcastOcDropDROP_COPY_FAILED        overcastOcDrop = 23
-	overcastOcDropDROP_DEVICE_MISSING     overcastOcDrop = 24
-	overcastOcDropDROP_FRAME_CUT          overcastOcDrop = 25
-	overcastOcDropDROP_TUNNEL_ADDRESS     overcastOcDrop = 26
-	overcastOcDropDROP_COUNT              overcastOcDrop = 27
+	overcastOcDropDROP_NONE                        overcastOcDrop = 0
+	overcastOcDropDROP_FRAME_RUNT                  overcastOcDrop = 1
+	overcastOcDropDROP_FRAME_SOURCE                overcastOcDrop = 2
+	overcastOcDropDROP_PORT_UNKNOWN                overcastOcDrop = 3
+	overcastOcDropDROP_PORT_SPOOF                  overcastOcDrop = 4
+	overcastOcDropDROP_PORT_HAIRPIN                overcastOcDrop = 5
+	overcastOcDropDROP_PORT_GONE                   overcastOcDrop = 6
+	overcastOcDropDROP_SEGMENT_UNKNOWN             overcastOcDrop = 7
+	overcastOcDropDROP_FDB_UNKNOWN                 overcastOcDrop = 8
+	overcastOcDropDROP_FDB_REMOTE                  overcastOcDrop = 9
+	overcastOcDropDROP_MTU_ANSWERED                overcastOcDrop = 10
+	overcastOcDropDROP_MTU_LIMITED                 overcastOcDrop = 11
+	overcastOcDropDROP_MTU_UNANSWERABLE            overcastOcDrop = 12
+	overcastOcDropDROP_REMOTE_UNKNOWN              overcastOcDrop = 13
+	overcastOcDropDROP_REMOTE_UNREACHABLE          overcastOcDrop = 14
+	overcastOcDropDROP_TUNNEL_TRUNCATED            overcastOcDrop = 15
+	overcastOcDropDROP_TUNNEL_RESERVED             overcastOcDrop = 16
+	overcastOcDropDROP_TUNNEL_KEY                  overcastOcDrop = 17
+	overcastOcDropDROP_VNI_UNKNOWN                 overcastOcDrop = 18
+	overcastOcDropDROP_VTEP_UNKNOWN                overcastOcDrop = 19
+	overcastOcDropDROP_VTEP_NOT_MEMBER             overcastOcDrop = 20
+	overcastOcDropDROP_ENCAP_FAILED                overcastOcDrop = 21
+	overcastOcDropDROP_STRIP_FAILED                overcastOcDrop = 22
+	overcastOcDropDROP_COPY_FAILED                 overcastOcDrop = 23
+	overcastOcDropDROP_DEVICE_MISSING              overcastOcDrop = 24
+	overcastOcDropDROP_FRAME_CUT                   overcastOcDrop = 25
+	overcastOcDropDROP_TUNNEL_ADDRESS              overcastOcDrop = 26
+	overcastOcDropDROP_GROUP_UNWANTED              overcastOcDrop = 27
+	overcastOcDropDROP_SNOOP_LIMITED               overcastOcDrop = 28
+	overcastOcDropDROP_SNOOP_OVERSIZED             overcastOcDrop = 29
+	overcastOcDropDROP_NEIGHBOR_ANSWERED           overcastOcDrop = 30
+	overcastOcDropDROP_PORT_BROADCAST              overcastOcDrop = 31
+	overcastOcDropDROP_PORT_UNKNOWN_UNICAST        overcastOcDrop = 32
+	overcastOcDropDROP_PORT_MULTICAST              overcastOcDrop = 33
+	overcastOcDropDROP_ENVIRONMENT_BROADCAST       overcastOcDrop = 34
+	overcastOcDropDROP_ENVIRONMENT_UNKNOWN_UNICAST overcastOcDrop = 35
+	overcastOcDropDROP_ENVIRONMENT_MULTICAST       overcastOcDrop = 36
+	overcastOcDropDROP_COUNT                       overcastOcDrop = 37
 )
 
 type overcastOcDropCount struct {
@@ -89,6 +111,14 @@ type overcastOcDropKey struct {
 	Reason  overcastOcDrop
 	Ifindex uint32
 	Segment uint32
+}
+
+type overcastOcEvent struct {
+	_       structs.HostLayout
+	Segment uint32
+	Ifindex uint32
+	Remote  uint32
+	Length  uint32
 }
 
 type overcastOcFdbBucket struct {
@@ -118,7 +148,7 @@ type overcastOcFdbSlot struct {
 type overcastOcFlood struct {
 	_     structs.HostLayout
 	Count uint32
-	Pad   uint32
+	Total uint32
 	Id    [62]uint32
 }
 
@@ -126,6 +156,20 @@ type overcastOcFloodKey struct {
 	_     structs.HostLayout
 	List  uint32
 	Chunk uint32
+}
+
+type overcastOcGovernor struct {
+	_    structs.HostLayout
+	Copy uint64
+	Byte uint64
+}
+
+type overcastOcGroup struct {
+	_       structs.HostLayout
+	Ports   uint32
+	Remotes uint32
+	Zone    uint32
+	Sources uint32
 }
 
 type overcastOcKind uint32
@@ -140,6 +184,37 @@ type overcastOcLearnedEntry struct {
 	_     structs.HostLayout
 	Where overcastOcFdbEntry
 	Seen  uint64
+}
+
+type overcastOcLearnedNeighbor struct {
+	_    structs.HostLayout
+	Mac  [6]uint8
+	Pad  uint16
+	Seen uint64
+}
+
+type overcastOcMdbEntry struct {
+	_    structs.HostLayout
+	Slot uint32
+}
+
+type overcastOcMdbKey struct {
+	_       structs.HostLayout
+	Segment uint32
+	Group   overcastOcAddr
+	Source  overcastOcAddr
+}
+
+type overcastOcNeighbor struct {
+	_   structs.HostLayout
+	Mac [6]uint8
+	Pad uint16
+}
+
+type overcastOcNeighborKey struct {
+	_       structs.HostLayout
+	Segment uint32
+	Addr    overcastOcAddr
 }
 
 type overcastOcPath struct {
@@ -185,14 +260,18 @@ type overcastOcRemote struct {
 }
 
 type overcastOcSegment struct {
-	_        structs.HostLayout
-	Vni      uint32
-	Mtu      uint32
-	Flags    overcastOcSegmentFlags
-	Zero     uint32
-	Ports    uint32
-	Remotes  uint32
-	Identity uint64
+	_           structs.HostLayout
+	Vni         uint32
+	Mtu         uint32
+	Flags       overcastOcSegmentFlags
+	Zero        uint32
+	Ports       uint32
+	Remotes     uint32
+	Zone        uint32
+	RelayVni    uint32
+	Environment uint32
+	Pad         uint32
+	Identity    uint64
 }
 
 type overcastOcSegmentFlags uint32
@@ -200,7 +279,16 @@ type overcastOcSegmentFlags uint32
 const (
 	overcastOcSegmentFlagsOC_SEGMENT_LEARNING      overcastOcSegmentFlags = 1
 	overcastOcSegmentFlagsOC_SEGMENT_FLOOD_UNKNOWN overcastOcSegmentFlags = 2
+	overcastOcSegmentFlagsOC_SEGMENT_SNOOPING      overcastOcSegmentFlags = 4
+	overcastOcSegmentFlagsOC_SEGMENT_NEIGHBORS     overcastOcSegmentFlags = 8
 )
+
+type overcastOcSnoop struct {
+	_        structs.HostLayout
+	Alive    uint64
+	Lifetime uint64
+	Missed   uint64
+}
 
 type overcastOcStrip uint32
 
@@ -212,8 +300,14 @@ const (
 type overcastOcVni struct {
 	_       structs.HostLayout
 	Segment uint32
-	Flags   uint32
+	Flags   overcastOcVniFlags
 }
+
+type overcastOcVniFlags uint32
+
+const (
+	overcastOcVniFlagsOC_VNI_RELAY overcastOcVniFlags = 1
+)
 
 type overcastOcVtep struct {
 	_       structs.HostLayout
@@ -231,23 +325,33 @@ type overcastOcVtepKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	overcastMapOcDrops      = "oc_drops"
-	overcastMapOcFdb        = "oc_fdb"
-	overcastMapOcFdbLearned = "oc_fdb_learned"
-	overcastMapOcFdbSpill   = "oc_fdb_spill"
-	overcastMapOcFloods     = "oc_floods"
-	overcastMapOcPacers     = "oc_pacers"
-	overcastMapOcPorts      = "oc_ports"
-	overcastMapOcRemotes    = "oc_remotes"
-	overcastMapOcSegments   = "oc_segments"
-	overcastMapOcStats      = "oc_stats"
-	overcastMapOcVnis       = "oc_vnis"
-	overcastMapOcVteps      = "oc_vteps"
-	overcastProgOcPortIn    = "oc_port_in"
-	overcastProgOcTunnelIn  = "oc_tunnel_in"
-	overcastProgOcUplinkIn  = "oc_uplink_in"
-	overcastProgOcUplinkXdp = "oc_uplink_xdp"
-	overcastVarOcConfig     = "oc_config"
+	overcastMapOcBuckets          = "oc_buckets"
+	overcastMapOcCopies           = "oc_copies"
+	overcastMapOcDrops            = "oc_drops"
+	overcastMapOcEvents           = "oc_events"
+	overcastMapOcFdb              = "oc_fdb"
+	overcastMapOcFdbLearned       = "oc_fdb_learned"
+	overcastMapOcFdbSpill         = "oc_fdb_spill"
+	overcastMapOcFloods           = "oc_floods"
+	overcastMapOcGovernors        = "oc_governors"
+	overcastMapOcGroups           = "oc_groups"
+	overcastMapOcMdb              = "oc_mdb"
+	overcastMapOcNeighbors        = "oc_neighbors"
+	overcastMapOcNeighborsLearned = "oc_neighbors_learned"
+	overcastMapOcPacers           = "oc_pacers"
+	overcastMapOcPorts            = "oc_ports"
+	overcastMapOcRemotes          = "oc_remotes"
+	overcastMapOcSegments         = "oc_segments"
+	overcastMapOcSnoopPacers      = "oc_snoop_pacers"
+	overcastMapOcSnoops           = "oc_snoops"
+	overcastMapOcStats            = "oc_stats"
+	overcastMapOcVnis             = "oc_vnis"
+	overcastMapOcVteps            = "oc_vteps"
+	overcastProgOcPortIn          = "oc_port_in"
+	overcastProgOcTunnelIn        = "oc_tunnel_in"
+	overcastProgOcUplinkIn        = "oc_uplink_in"
+	overcastProgOcUplinkXdp       = "oc_uplink_xdp"
+	overcastVarOcConfig           = "oc_config"
 )
 
 // loadOvercast returns the embedded CollectionSpec for overcast.
@@ -302,18 +406,28 @@ type overcastProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type overcastMapSpecs struct {
-	OcDrops      *ebpf.MapSpec `ebpf:"oc_drops"`
-	OcFdb        *ebpf.MapSpec `ebpf:"oc_fdb"`
-	OcFdbLearned *ebpf.MapSpec `ebpf:"oc_fdb_learned"`
-	OcFdbSpill   *ebpf.MapSpec `ebpf:"oc_fdb_spill"`
-	OcFloods     *ebpf.MapSpec `ebpf:"oc_floods"`
-	OcPacers     *ebpf.MapSpec `ebpf:"oc_pacers"`
-	OcPorts      *ebpf.MapSpec `ebpf:"oc_ports"`
-	OcRemotes    *ebpf.MapSpec `ebpf:"oc_remotes"`
-	OcSegments   *ebpf.MapSpec `ebpf:"oc_segments"`
-	OcStats      *ebpf.MapSpec `ebpf:"oc_stats"`
-	OcVnis       *ebpf.MapSpec `ebpf:"oc_vnis"`
-	OcVteps      *ebpf.MapSpec `ebpf:"oc_vteps"`
+	OcBuckets          *ebpf.MapSpec `ebpf:"oc_buckets"`
+	OcCopies           *ebpf.MapSpec `ebpf:"oc_copies"`
+	OcDrops            *ebpf.MapSpec `ebpf:"oc_drops"`
+	OcEvents           *ebpf.MapSpec `ebpf:"oc_events"`
+	OcFdb              *ebpf.MapSpec `ebpf:"oc_fdb"`
+	OcFdbLearned       *ebpf.MapSpec `ebpf:"oc_fdb_learned"`
+	OcFdbSpill         *ebpf.MapSpec `ebpf:"oc_fdb_spill"`
+	OcFloods           *ebpf.MapSpec `ebpf:"oc_floods"`
+	OcGovernors        *ebpf.MapSpec `ebpf:"oc_governors"`
+	OcGroups           *ebpf.MapSpec `ebpf:"oc_groups"`
+	OcMdb              *ebpf.MapSpec `ebpf:"oc_mdb"`
+	OcNeighbors        *ebpf.MapSpec `ebpf:"oc_neighbors"`
+	OcNeighborsLearned *ebpf.MapSpec `ebpf:"oc_neighbors_learned"`
+	OcPacers           *ebpf.MapSpec `ebpf:"oc_pacers"`
+	OcPorts            *ebpf.MapSpec `ebpf:"oc_ports"`
+	OcRemotes          *ebpf.MapSpec `ebpf:"oc_remotes"`
+	OcSegments         *ebpf.MapSpec `ebpf:"oc_segments"`
+	OcSnoopPacers      *ebpf.MapSpec `ebpf:"oc_snoop_pacers"`
+	OcSnoops           *ebpf.MapSpec `ebpf:"oc_snoops"`
+	OcStats            *ebpf.MapSpec `ebpf:"oc_stats"`
+	OcVnis             *ebpf.MapSpec `ebpf:"oc_vnis"`
+	OcVteps            *ebpf.MapSpec `ebpf:"oc_vteps"`
 }
 
 // overcastVariableSpecs contains global variables before they are loaded into the kernel.
@@ -343,31 +457,51 @@ func (o *overcastObjects) Close() error {
 //
 // It can be passed to loadOvercastObjects or ebpf.CollectionSpec.LoadAndAssign.
 type overcastMaps struct {
-	OcDrops      *ebpf.Map `ebpf:"oc_drops"`
-	OcFdb        *ebpf.Map `ebpf:"oc_fdb"`
-	OcFdbLearned *ebpf.Map `ebpf:"oc_fdb_learned"`
-	OcFdbSpill   *ebpf.Map `ebpf:"oc_fdb_spill"`
-	OcFloods     *ebpf.Map `ebpf:"oc_floods"`
-	OcPacers     *ebpf.Map `ebpf:"oc_pacers"`
-	OcPorts      *ebpf.Map `ebpf:"oc_ports"`
-	OcRemotes    *ebpf.Map `ebpf:"oc_remotes"`
-	OcSegments   *ebpf.Map `ebpf:"oc_segments"`
-	OcStats      *ebpf.Map `ebpf:"oc_stats"`
-	OcVnis       *ebpf.Map `ebpf:"oc_vnis"`
-	OcVteps      *ebpf.Map `ebpf:"oc_vteps"`
+	OcBuckets          *ebpf.Map `ebpf:"oc_buckets"`
+	OcCopies           *ebpf.Map `ebpf:"oc_copies"`
+	OcDrops            *ebpf.Map `ebpf:"oc_drops"`
+	OcEvents           *ebpf.Map `ebpf:"oc_events"`
+	OcFdb              *ebpf.Map `ebpf:"oc_fdb"`
+	OcFdbLearned       *ebpf.Map `ebpf:"oc_fdb_learned"`
+	OcFdbSpill         *ebpf.Map `ebpf:"oc_fdb_spill"`
+	OcFloods           *ebpf.Map `ebpf:"oc_floods"`
+	OcGovernors        *ebpf.Map `ebpf:"oc_governors"`
+	OcGroups           *ebpf.Map `ebpf:"oc_groups"`
+	OcMdb              *ebpf.Map `ebpf:"oc_mdb"`
+	OcNeighbors        *ebpf.Map `ebpf:"oc_neighbors"`
+	OcNeighborsLearned *ebpf.Map `ebpf:"oc_neighbors_learned"`
+	OcPacers           *ebpf.Map `ebpf:"oc_pacers"`
+	OcPorts            *ebpf.Map `ebpf:"oc_ports"`
+	OcRemotes          *ebpf.Map `ebpf:"oc_remotes"`
+	OcSegments         *ebpf.Map `ebpf:"oc_segments"`
+	OcSnoopPacers      *ebpf.Map `ebpf:"oc_snoop_pacers"`
+	OcSnoops           *ebpf.Map `ebpf:"oc_snoops"`
+	OcStats            *ebpf.Map `ebpf:"oc_stats"`
+	OcVnis             *ebpf.Map `ebpf:"oc_vnis"`
+	OcVteps            *ebpf.Map `ebpf:"oc_vteps"`
 }
 
 func (m *overcastMaps) Close() error {
 	return _OvercastClose(
+		m.OcBuckets,
+		m.OcCopies,
 		m.OcDrops,
+		m.OcEvents,
 		m.OcFdb,
 		m.OcFdbLearned,
 		m.OcFdbSpill,
 		m.OcFloods,
+		m.OcGovernors,
+		m.OcGroups,
+		m.OcMdb,
+		m.OcNeighbors,
+		m.OcNeighborsLearned,
 		m.OcPacers,
 		m.OcPorts,
 		m.OcRemotes,
 		m.OcSegments,
+		m.OcSnoopPacers,
+		m.OcSnoops,
 		m.OcStats,
 		m.OcVnis,
 		m.OcVteps,

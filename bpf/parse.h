@@ -14,6 +14,7 @@
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "types.h"
 
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1fff
@@ -21,6 +22,16 @@
 
 /* IPv6 extension headers that are stepped over; more of them is a doubt. */
 #define PARSE_MAX_EXTENSIONS 6
+
+static __always_inline void addr_from_v4(struct oc_addr *a, __be32 v4)
+{
+	__u32 *w = (__u32 *)a->b;
+
+	w[0] = 0;
+	w[1] = 0;
+	w[2] = bpf_htonl(0xffff);
+	w[3] = v4;
+}
 
 struct cursor {
 	void *pos;

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "maps.h"
+#include "pace.h"
 #include "parse.h"
 #include "verdict.h"
 
@@ -105,23 +105,6 @@ static __always_inline bool pmtu_fits(struct __sk_buff *skb, __u32 mtu)
 		return true;
 	headers = pmtu_gso_headers(skb);
 	return !headers || headers + size <= room;
-}
-
-/* May this port be sent another answer? A leaky bucket in one word: the time
- * at which the bucket is empty again. Two CPUs may both see it unchanged and
- * send one answer more; no harm. */
-static __always_inline bool pmtu_pace(__u32 port)
-{
-	__u64 now = bpf_ktime_get_ns(), *empty = bpf_map_lookup_elem(&oc_pacers, &port);
-	__u64 next;
-
-	if (!empty)
-		return false;
-	next = *empty > now ? *empty : now;
-	if (next - now > PMTU_BURST_NS - PMTU_INTERVAL_NS)
-		return false;
-	*empty = next + PMTU_INTERVAL_NS;
-	return true;
 }
 
 static __always_inline __u16 pmtu_fold(__u64 sum)
@@ -235,7 +218,7 @@ static __always_inline int pmtu_answer_v6(struct __sk_buff *skb, const struct et
 	    !(ip->saddr.in6_u.u6_addr32[0] | ip->saddr.in6_u.u6_addr32[1] |
 	      ip->saddr.in6_u.u6_addr32[2] | ip->saddr.in6_u.u6_addr32[3]))
 		return DROP_MTU_UNANSWERABLE;
-	if (!pmtu_pace(port))
+	if (!pace(&oc_pacers, port, PMTU_INTERVAL_NS, PMTU_BURST_NS))
 		return DROP_MTU_LIMITED;
 
 	__builtin_memcpy(a.eth.h_dest, eth->h_source, ETH_ALEN);
@@ -298,7 +281,7 @@ static __always_inline int pmtu_answer_v4(struct __sk_buff *skb, const struct et
 	}
 	if (!ip->saddr || bpf_ntohl(ip->saddr) >= 0xe0000000)
 		return DROP_MTU_UNANSWERABLE;
-	if (!pmtu_pace(port))
+	if (!pace(&oc_pacers, port, PMTU_INTERVAL_NS, PMTU_BURST_NS))
 		return DROP_MTU_LIMITED;
 
 	__builtin_memcpy(a.eth.h_dest, eth->h_source, ETH_ALEN);

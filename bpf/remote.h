@@ -68,7 +68,7 @@ static __always_inline int remote_send(struct __sk_buff *skb, const struct ethhd
 		return pmtu_refuse(skb, eth, segment->mtu, port->id, port->segment);
 	remote_count_out(skb, id, skb_packets(skb), frame);
 	hash = encap_hash(skb);
-	room = path->flags & OC_PATH_ETHERNET ? encap_make_room(skb, path->flags & OC_PATH_MACS) : ENCAP_REFUSED;
+	room = path->flags & OC_PATH_ETHERNET ? encap_make_room(skb, true, path->flags & OC_PATH_MACS) : ENCAP_REFUSED;
 	if (room == ENCAP_REFUSED)
 		return remote_send_by_device(skb, vni, &remote->vtep);
 	encap_build(&h, eth, frame, vni, hash);

@@ -29,8 +29,7 @@ static __always_inline bool strip_is_done(struct __sk_buff *skb, struct delivery
 	if ((void *)(meta + 1) > (void *)(long)skb->data || meta->magic != oc_config.magic ||
 	    !strip_is_xdp_uplink(skb->ifindex))
 		return false;
-	d->segment = meta->segment;
-	d->remote = meta->remote;
+	deliver_from(d, meta->segment, meta->remote);
 	return true;
 }
 
@@ -92,8 +91,7 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
 	drop = segment_of(o.vni, &o.src, &found);
 	if (drop)
 		return drop;
-	d->segment = found.segment;
-	d->remote = found.remote;
+	deliver_from(d, found.segment, found.remote);
 
 	eth = parse_eth(&c);
 	if (eth && parse_is_cut(c, eth->h_proto, skb->len - o.room - sizeof(*eth)))
@@ -113,5 +111,5 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
 	if (bpf_skb_adjust_room(skb, -(int)o.room, BPF_ADJ_ROOM_MAC, flags) ||
 	    bpf_skb_store_bytes(skb, 0, &inner, sizeof(inner), 0))
 		return DROP_STRIP_FAILED;
-	return deliver_send(skb, d, typed);
+	return deliver_send(skb, &inner, d, typed);
 }

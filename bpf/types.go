@@ -11,27 +11,38 @@ import (
 // The keys and values of the maps, as types.h has them and explains them.
 // Numbers are in host byte order, addresses and MACs in wire order.
 type (
-	Addr         = overcastOcAddr
-	Constants    = overcastOcConstants
-	Counters     = overcastOcCounters
-	Drop         = overcastOcDrop
-	DropCount    = overcastOcDropCount
-	DropKey      = overcastOcDropKey
-	FDBBucket    = overcastOcFdbBucket
-	FDBEntry     = overcastOcFdbEntry
-	FDBKey       = overcastOcFdbKey
-	FDBSlot      = overcastOcFdbSlot
-	Flood        = overcastOcFlood
-	FloodKey     = overcastOcFloodKey
-	Kind         = overcastOcKind
-	LearnedEntry = overcastOcLearnedEntry
-	Path         = overcastOcPath
-	Port         = overcastOcPort
-	Remote       = overcastOcRemote
-	Segment      = overcastOcSegment
-	VNI          = overcastOcVni
-	VTEP         = overcastOcVtep
-	VTEPKey      = overcastOcVtepKey
+	Addr            = overcastOcAddr
+	Constants       = overcastOcConstants
+	Bucket          = overcastOcBucket
+	CopyCount       = overcastOcCopyCount
+	Counters        = overcastOcCounters
+	Drop            = overcastOcDrop
+	DropCount       = overcastOcDropCount
+	DropKey         = overcastOcDropKey
+	Event           = overcastOcEvent
+	FDBBucket       = overcastOcFdbBucket
+	FDBEntry        = overcastOcFdbEntry
+	FDBKey          = overcastOcFdbKey
+	FDBSlot         = overcastOcFdbSlot
+	Flood           = overcastOcFlood
+	FloodKey        = overcastOcFloodKey
+	Governor        = overcastOcGovernor
+	Group           = overcastOcGroup
+	Kind            = overcastOcKind
+	LearnedEntry    = overcastOcLearnedEntry
+	LearnedNeighbor = overcastOcLearnedNeighbor
+	MDBEntry        = overcastOcMdbEntry
+	MDBKey          = overcastOcMdbKey
+	Neighbor        = overcastOcNeighbor
+	NeighborKey     = overcastOcNeighborKey
+	Path            = overcastOcPath
+	Port            = overcastOcPort
+	Remote          = overcastOcRemote
+	Segment         = overcastOcSegment
+	Snoop           = overcastOcSnoop
+	VNI             = overcastOcVni
+	VTEP            = overcastOcVtep
+	VTEPKey         = overcastOcVtepKey
 )
 
 // Where a MAC is (Kind).
@@ -51,7 +62,12 @@ const (
 const (
 	SegmentLearning     = overcastOcSegmentFlagsOC_SEGMENT_LEARNING
 	SegmentFloodUnknown = overcastOcSegmentFlagsOC_SEGMENT_FLOOD_UNKNOWN
+	SegmentSnooping     = overcastOcSegmentFlagsOC_SEGMENT_SNOOPING
+	SegmentNeighbors    = overcastOcSegmentFlagsOC_SEGMENT_NEIGHBORS
 )
+
+// Flags of a VNI.
+const VNIRelay = overcastOcVniFlagsOC_VNI_RELAY
 
 // Flags of a Path.
 const (
@@ -72,6 +88,14 @@ const (
 	MaxXDPUplinks = 4
 	ChunkSize     = 62
 	FDBSlots      = 4
+	Classes       = 3
+
+	MaxEnvironments = 4096
+
+	Relay       = 1 << 31 // in the number of a remote
+	ListsGroups = 1 << 31 // first list of the MDB in oc_floods
+
+	GovernorsEnvironments = MaxPorts * Classes // first element of an environment in oc_governors
 
 	StatsSegments = MaxPorts               // first slot of a segment in oc_stats
 	StatsRemotes  = MaxPorts + MaxSegments // first slot of a remote in oc_stats

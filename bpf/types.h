@@ -39,16 +39,26 @@ struct oc_port {
 	__u16 pad;
 };
 
-/* oc_vnis: VNI -> segment. */
+/* oc_vnis: VNI -> segment. A segment with relays has a second VNI. */
+enum oc_vni_flags {
+	OC_VNI_RELAY = 1 << 0,
+};
+
 struct oc_vni {
 	__u32 segment;
-	__u32 flags; /* none yet: the relay's second VNI will be told apart here */
+	enum oc_vni_flags flags;
 };
+
+/* In the number of a remote: its copy is the relay's, under the relay's VNI (in
+ * lists), or the packet came under it (in oc_vteps and in XDP's metadata). */
+#define OC_RELAY (1U << 31)
 
 /* oc_segments: slot -> segment. A slot of vni 0 is empty; slot 0 is never used. */
 enum oc_segment_flags {
 	OC_SEGMENT_LEARNING = 1 << 0,
 	OC_SEGMENT_FLOOD_UNKNOWN = 1 << 1,
+	OC_SEGMENT_SNOOPING = 1 << 2,  /* groups go where oc_mdb says */
+	OC_SEGMENT_NEIGHBORS = 1 << 3, /* ARP and ND are answered */
 };
 
 struct oc_segment {
@@ -60,6 +70,10 @@ struct oc_segment {
 	 * once it is named here, so a reader sees an old list or a new one, whole. */
 	__u32 ports;
 	__u32 remotes;
+	__u32 zone;        /* the remotes of this host's zone, for what it relays */
+	__u32 relay_vni;   /* 0: no relays */
+	__u32 environment; /* the environment's number in oc_governors */
+	__u32 pad;
 	/* Hash of "environment/segment": a VNI that is given to another segment
 	 * gets a new slot, so that what the old one learned is not found by it. */
 	__u64 identity;
@@ -74,7 +88,7 @@ struct oc_vtep_key {
 
 struct oc_vtep {
 	__u32 segment;
-	__u32 remote;
+	__u32 remote; /* with OC_RELAY: for the relay's VNI */
 };
 
 /* oc_remotes: slot -> remote. A slot whose address is zero is empty; slot 0 is never used. */
@@ -136,7 +150,9 @@ struct oc_learned_entry {
 };
 
 /* oc_floods: (list, chunk) -> up to OC_CHUNK destinations. The last chunk of a
- * list is the first that is not full. */
+ * list is the first that is not full. Lists from OC_LISTS_GROUPS on are those
+ * of the MDB; the others are the segments'. */
+#define OC_LISTS_GROUPS (1U << 31)
 #define OC_CHUNK 62
 
 struct oc_flood_key {
@@ -145,9 +161,100 @@ struct oc_flood_key {
 };
 
 struct oc_flood {
-	__u32 count;
-	__u32 pad;
-	__u32 id[OC_CHUNK]; /* ifindexes of ports, or slots of remotes */
+	__u32 count; /* in this chunk */
+	__u32 total; /* in all chunks of the list */
+	__u32 id[OC_CHUNK]; /* ifindexes of ports, or slots of remotes with or without OC_RELAY */
+};
+
+/*
+ * oc_mdb: (segment, group, source) -> slot in oc_groups. The source is zero in
+ * the entry for all sources that have none of their own. The group is zero
+ * (::, or ::ffff:0.0.0.0) in the entry for groups that have none of their own,
+ * where those are not to be flooded. An entry is added and removed, and never
+ * changed: what changes is its slot, in place and a word at a time.
+ */
+struct oc_mdb_key {
+	__u32 segment;
+	struct oc_addr group;
+	struct oc_addr source;
+};
+
+struct oc_mdb_entry {
+	__u32 slot;
+};
+
+/* oc_groups: slot -> lists of oc_floods, 0 for an empty one. A list is never
+ * changed once it is named here. */
+struct oc_group {
+	__u32 ports;
+	__u32 remotes;
+	__u32 zone;    /* those of the remotes that are in this host's zone, for what it relays */
+	__u32 sources; /* there are entries of this group with a source: look for one */
+};
+
+/* oc_snoops: slot of a segment -> may its MDB be believed? Times are in
+ * CLOCK_MONOTONIC nanoseconds. The first two words are the agent's. */
+struct oc_snoop {
+	__u64 alive;    /* when the agent last said that it reads oc_events; 0: never */
+	__u64 lifetime; /* how long the MDB holds without it: the protocols' group membership interval */
+	__u64 missed;   /* when a membership message could not be handed over; the agent sets it back */
+};
+
+/* oc_events: a frame for the agent, whole. */
+struct oc_event {
+	__u32 segment;
+	__u32 ifindex; /* the port that it came in on; 0: it came from a remote */
+	__u32 remote;  /* that remote's slot */
+	__u32 length;  /* bytes of the frame, behind this header */
+};
+
+/* (segment, address) -> MAC, of oc_neighbors and oc_neighbors_learned. */
+struct oc_neighbor_key {
+	__u32 segment;
+	struct oc_addr addr;
+};
+
+struct oc_neighbor {
+	__u8 mac[OC_MAC_LEN];
+	__u16 pad;
+};
+
+struct oc_learned_neighbor {
+	__u8 mac[OC_MAC_LEN];
+	__u16 pad;
+	__u64 seen; /* CLOCK_MONOTONIC nanoseconds, to a second */
+};
+
+/* The classes of frames of which copies are made. */
+enum oc_class {
+	OC_CLASS_BROADCAST,
+	OC_CLASS_UNKNOWN_UNICAST,
+	OC_CLASS_MULTICAST,
+	OC_CLASSES,
+};
+
+/* oc_governors and oc_buckets: for each port, and behind the ports for each
+ * environment, an element for each class of frames. */
+#define OC_MAX_ENVIRONMENTS 4096
+#define OC_GOVERNORS_ENVIRONMENTS (OC_MAX_PORTS * OC_CLASSES)
+
+/* What a copy and a byte of one cost, in picoseconds; 0: no limit. */
+struct oc_governor {
+	__u64 copy;
+	__u64 byte;
+};
+
+/* When the copies and the bytes that were let through are worked off, in
+ * CLOCK_MONOTONIC nanoseconds. */
+struct oc_bucket {
+	__u64 copies;
+	__u64 bytes;
+};
+
+/* oc_copies: per CPU, (segment, class) -> what was copied. */
+struct oc_copy_count {
+	__u64 frames; /* that were to be copied, in packets as a super-frame counts */
+	__u64 copies; /* that were made of them */
 };
 
 /* oc_stats: per CPU; the slots of ports, segments and remotes stand behind one

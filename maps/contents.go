@@ -346,7 +346,7 @@ func (c *compiler) compileList(have uint32, ids []uint32) uint32 {
 	// A list whose last chunk is full ends with an empty one.
 	for chunk := 0; chunk*bpf.ChunkSize <= len(ids); chunk++ {
 		var flood bpf.Flood
-		flood.Count = uint32(copy(flood.Id[:], ids[chunk*bpf.ChunkSize:]))
+		flood.Count, flood.Total = uint32(copy(flood.Id[:], ids[chunk*bpf.ChunkSize:])), uint32(len(ids))
 		c.want.Floods[bpf.FloodKey{List: list, Chunk: uint32(chunk)}] = flood
 	}
 	return list

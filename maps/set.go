@@ -28,6 +28,11 @@ type Limits struct {
 func Size(spec *ebpf.CollectionSpec, limits Limits) {
 	spec.Maps["oc_fdb"].MaxEntries = fdbBuckets(limits.MACs)
 	spec.Maps["oc_fdb_learned"].MaxEntries = limits.Learned
+	spec.Maps["oc_mdb"].MaxEntries = limits.Groups
+	// Slot 0 is never used.
+	spec.Maps["oc_groups"].MaxEntries = limits.Groups + 1
+	spec.Maps["oc_neighbors"].MaxEntries = limits.MACs
+	spec.Maps["oc_neighbors_learned"].MaxEntries = limits.Learned
 	// Slot 0 of the remotes is never used.
 	spec.Maps["oc_remotes"].MaxEntries = limits.Remotes + 1
 	spec.Maps["oc_stats"].MaxEntries = bpf.StatsRemotes + limits.Remotes + 1
@@ -45,9 +50,22 @@ type Set struct {
 	Spill    *ebpf.Map `ebpf:"oc_fdb_spill"`
 	Learned  *ebpf.Map `ebpf:"oc_fdb_learned"`
 	Floods   *ebpf.Map `ebpf:"oc_floods"`
-	Stats    *ebpf.Map `ebpf:"oc_stats"`
-	Drops    *ebpf.Map `ebpf:"oc_drops"`
-	Pacers   *ebpf.Map `ebpf:"oc_pacers"`
+	MDB      *ebpf.Map `ebpf:"oc_mdb"`
+	Groups   *ebpf.Map `ebpf:"oc_groups"`
+	Snoops   *ebpf.Map `ebpf:"oc_snoops"`
+	Events   *ebpf.Map `ebpf:"oc_events"`
+
+	Neighbors        *ebpf.Map `ebpf:"oc_neighbors"`
+	LearnedNeighbors *ebpf.Map `ebpf:"oc_neighbors_learned"`
+
+	Governors *ebpf.Map `ebpf:"oc_governors"`
+	Buckets   *ebpf.Map `ebpf:"oc_buckets"`
+	Copies    *ebpf.Map `ebpf:"oc_copies"`
+
+	Stats       *ebpf.Map `ebpf:"oc_stats"`
+	Drops       *ebpf.Map `ebpf:"oc_drops"`
+	Pacers      *ebpf.Map `ebpf:"oc_pacers"`
+	SnoopPacers *ebpf.Map `ebpf:"oc_snoop_pacers"`
 
 	writes Writes
 }
@@ -83,9 +101,19 @@ func (s *Set) Named() []Named {
 		{"oc_fdb_spill", &s.Spill},
 		{"oc_fdb_learned", &s.Learned},
 		{"oc_floods", &s.Floods},
+		{"oc_mdb", &s.MDB},
+		{"oc_groups", &s.Groups},
+		{"oc_snoops", &s.Snoops},
+		{"oc_events", &s.Events},
+		{"oc_neighbors", &s.Neighbors},
+		{"oc_neighbors_learned", &s.LearnedNeighbors},
+		{"oc_governors", &s.Governors},
+		{"oc_buckets", &s.Buckets},
+		{"oc_copies", &s.Copies},
 		{"oc_stats", &s.Stats},
 		{"oc_drops", &s.Drops},
 		{"oc_pacers", &s.Pacers},
+		{"oc_snoop_pacers", &s.SnoopPacers},
 	}
 }
 

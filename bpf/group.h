@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Frames to many: who of the segment gets them. */
+#pragma once
+
+#include "flood.h"
+#include "mdb.h"
+#include "snoop.h"
+
+/* What is read of a frame to a group: addresses, extension headers and the
+ * first bytes of what is behind them. */
+#define GROUP_LINEAR 128
+
+/* The headers into the linear part: a driver or the strip may have left none there. */
+static __always_inline void group_pull(struct __sk_buff *skb)
+{
+	__u32 linear = skb->data_end - skb->data;
+
+	if (linear < GROUP_LINEAR && linear < skb->len)
+		bpf_skb_pull_data(skb, skb->len < GROUP_LINEAR ? skb->len : GROUP_LINEAR);
+}
+
+static __always_inline bool mac_is_broadcast(const __u8 *mac)
+{
+	return (mac[0] & mac[1] & mac[2] & mac[3] & mac[4] & mac[5]) == 0xff;
+}
+
+/* Does the MDB decide over this frame? A tagged one is in a world of its own,
+ * whose members nobody here tracks. */
+static __always_inline bool group_is_snooped(const struct __sk_buff *skb, const struct oc_segment *segment,
+					     const struct ethhdr *eth)
+{
+	return segment->flags & OC_SEGMENT_SNOOPING && !skb->vlan_present && mac_is_group(eth->h_dest) &&
+	       !mac_is_broadcast(eth->h_dest);
+}
+
+/* A frame of a port to a group or to a MAC that nobody knows. */
+static __always_inline int group_from_port(struct __sk_buff *skb, const struct ethhdr *eth,
+					   const struct oc_segment *segment, const struct oc_port *port)
+{
+	struct receivers to = {.ports = segment->ports, .remotes = segment->remotes};
+	int verdict;
+
+	if (group_is_snooped(skb, segment, eth)) {
+		group_pull(skb);
+		verdict = snoop_frame(skb, port->segment, port->id, 0);
+		if (verdict != VERDICT_PASS)
+			return verdict;
+		if (mdb_find(skb, port->segment, &to) && !to.ports && !to.remotes)
+			return DROP_GROUP_UNWANTED;
+	}
+	return flood_from_port(skb, eth, segment, port, &to);
+}
+
+/* The same of a remote, stripped. relay: it came under the relay's VNI. */
+static __always_inline int group_from_remote(struct __sk_buff *skb, const struct ethhdr *eth,
+					     const struct oc_segment *segment, __u32 id, __u32 remote,
+					     bool relay, bool typed)
+{
+	struct receivers to = {.ports = segment->ports, .zone = segment->zone};
+	int verdict;
+
+	if (group_is_snooped(skb, segment, eth)) {
+		group_pull(skb);
+		/* What a relay passes on is not said by the host that it came from. */
+		verdict = relay ? VERDICT_PASS : snoop_frame(skb, id, 0, remote);
+		if (verdict != VERDICT_PASS)
+			return verdict;
+		if (mdb_find(skb, id, &to) && !to.ports && !(relay && to.zone))
+			return DROP_GROUP_UNWANTED;
+	}
+	return flood_from_remote(skb, eth, segment, id, &to, relay, typed);
+}
