@@ -69,7 +69,7 @@ static __always_inline bool mdb_is_current(__u32 segment)
 {
 	struct oc_snoop *snoop = bpf_map_lookup_elem(&oc_snoops, &segment);
 
-	return snoop && !snoop->missed && bpf_ktime_get_coarse_ns() - snoop->alive < snoop->lifetime;
+	return snoop && snoop->alive && !snoop->missed && bpf_ktime_get_coarse_ns() - snoop->alive < snoop->lifetime;
 }
 
 static __always_inline struct oc_group *mdb_get(const struct oc_mdb_key *key)

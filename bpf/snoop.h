@@ -165,7 +165,7 @@ __attribute__((noinline)) int snoop_frame(struct __sk_buff *skb, __u32 segment, 
 	if (what == SNOOP_TAKE && head.length > SNOOP_LARGE)
 		return DROP_SNOOP_OVERSIZED;
 	now = bpf_ktime_get_coarse_ns();
-	if (now - snoop->alive < SNOOP_DEAD_NS) {
+	if (snoop->alive && now - snoop->alive < SNOOP_DEAD_NS) {
 		if (!remote && !pace(&oc_snoop_pacers, port, SNOOP_INTERVAL_NS, SNOOP_BURST_NS))
 			return what == SNOOP_TAKE ? DROP_SNOOP_LIMITED : VERDICT_PASS;
 		if (snoop_hand_over(skb, &head))

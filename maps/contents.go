@@ -343,11 +343,6 @@ func (c *compiler) compileList(have uint32, ids []uint32) uint32 {
 		c.list++
 		list = c.list
 	}
-	// A list whose last chunk is full ends with an empty one.
-	for chunk := 0; chunk*bpf.ChunkSize <= len(ids); chunk++ {
-		var flood bpf.Flood
-		flood.Count, flood.Total = uint32(copy(flood.Id[:], ids[chunk*bpf.ChunkSize:])), uint32(len(ids))
-		c.want.Floods[bpf.FloodKey{List: list, Chunk: uint32(chunk)}] = flood
-	}
+	putList(c.want.Floods, list, ids)
 	return list
 }

@@ -3,15 +3,10 @@
 package maps
 
 import (
-	"errors"
-	"fmt"
 	"math/bits"
-	"os"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"overcast/bpf"
 )
@@ -81,14 +76,7 @@ func fdbEntryOf(where uint64) bpf.FDBEntry {
 
 // mapped runs a function on the buckets.
 func (t fdbTable) mapped(f func(fdbBucketList) error) error {
-	page := os.Getpagesize()
-	size := (int(t.m.MaxEntries())*int(t.m.ValueSize()) + page - 1) &^ (page - 1)
-	memory, err := unix.Mmap(t.m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
-	if err != nil {
-		return fmt.Errorf("mapping oc_fdb: %w", err)
-	}
-	buckets := unsafe.Slice((*bpf.FDBBucket)(unsafe.Pointer(unsafe.SliceData(memory))), t.m.MaxEntries())
-	return errors.Join(f(buckets), unix.Munmap(memory))
+	return mapped(t.m, func(buckets []bpf.FDBBucket) error { return f(buckets) })
 }
 
 // fdbBucketList is the mapped buckets. The programs read them all the time, so

@@ -26,6 +26,7 @@ var (
 	fdbRoom     = room{"oc_fdb", "configured MAC", "raise limits.macs"}
 	spillRoom   = room{"oc_fdb_spill", "configured MAC whose buckets are full", "raise limits.macs"}
 	learnedRoom = room{"oc_fdb_learned", "learned MAC", "raise limits.learned"}
+	groupRoom   = room{"oc_mdb", "group or source of one", "raise limits.groups"}
 	floodRoom   = room{"oc_floods", "62 members of a segment", "have fewer members or segments on this host"}
 )
 

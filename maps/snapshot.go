@@ -2,7 +2,11 @@
 
 package maps
 
-import "overcast/bpf"
+import (
+	"maps"
+
+	"overcast/bpf"
+)
 
 // Snapshot is what the maps that the agent writes hold. Empty slots of the
 // array maps are left out.
@@ -13,7 +17,7 @@ type Snapshot struct {
 	VTEPs    map[bpf.VTEPKey]bpf.VTEP
 	Remotes  map[uint32]bpf.Remote // by slot
 	FDB      map[bpf.FDBKey]bpf.FDBEntry
-	Floods   map[bpf.FloodKey]bpf.Flood
+	Floods   map[bpf.FloodKey]bpf.Flood // without those of the MDB
 }
 
 // Snapshot reads the maps.
@@ -48,6 +52,7 @@ func (s *Set) Snapshot() (*Snapshot, error) {
 	if snap.Floods, err = s.floods().all(); err != nil {
 		return nil, err
 	}
+	maps.DeleteFunc(snap.Floods, func(key bpf.FloodKey, _ bpf.Flood) bool { return key.List >= bpf.ListsGroups })
 	return &snap, nil
 }
 

@@ -140,6 +140,9 @@ func (s *Set) remotes() table[uint32, bpf.Remote] {
 func (s *Set) floods() table[bpf.FloodKey, bpf.Flood] {
 	return table[bpf.FloodKey, bpf.Flood]{s.Floods, &s.writes, floodRoom}
 }
+func (s *Set) mdb() table[bpf.MDBKey, bpf.MDBEntry] {
+	return table[bpf.MDBKey, bpf.MDBEntry]{s.MDB, &s.writes, groupRoom}
+}
 func (s *Set) learned() table[bpf.FDBKey, bpf.LearnedEntry] {
 	return table[bpf.FDBKey, bpf.LearnedEntry]{s.Learned, &s.writes, learnedRoom}
 }

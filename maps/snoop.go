@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package maps
+
+import (
+	"sync/atomic"
+	"time"
+
+	"overcast/bpf"
+)
+
+// Snooping is what the agent tells the programs about a segment.
+type Snooping struct {
+	Reading  bool          // the agent reads oc_events
+	Lifetime time.Duration // how long the MDB holds without it; 0: it does not hold, all groups are flooded
+}
+
+// SetSnooping says for each segment, by slot, whether its MDB may be believed.
+// The others have none. It has to be said again every second or so.
+func (s *Set) SetSnooping(now uint64, segments map[uint32]Snooping) error {
+	return mapped(s.Snoops, func(snoops []bpf.Snoop) error {
+		for slot := range snoops {
+			snooping, alive := segments[uint32(slot)], uint64(0)
+			if snooping.Reading {
+				alive = now
+			}
+			snoop := &snoops[slot]
+			if snooping == (Snooping{}) && snoop.Alive == 0 {
+				continue
+			}
+			atomic.StoreUint64(&snoop.Lifetime, uint64(snooping.Lifetime))
+			atomic.StoreUint64(&snoop.Alive, alive)
+		}
+		return nil
+	})
+}
+
+// Missed returns the segments, by slot, of which the programs could not hand
+// over a membership message, and when that was last.
+func (s *Set) Missed() (map[uint32]uint64, error) {
+	missed := make(map[uint32]uint64)
+	return missed, mapped(s.Snoops, func(snoops []bpf.Snoop) error {
+		for slot := range snoops {
+			if when := atomic.LoadUint64(&snoops[slot].Missed); when != 0 {
+				missed[uint32(slot)] = when
+			}
+		}
+		return nil
+	})
+}
+
+// CatchUp says that what the programs missed until then has been asked for
+// again. What they have missed since remains.
+func (s *Set) CatchUp(slot uint32, missed uint64) error {
+	return mapped(s.Snoops, func(snoops []bpf.Snoop) error {
+		atomic.CompareAndSwapUint64(&snoops[slot].Missed, missed, 0)
+		return nil
+	})
+}
