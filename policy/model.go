@@ -54,18 +54,22 @@ type Model struct {
 // Environment is one tenant's private world.
 type Environment struct {
 	Name     string
+	Governor Governor // of all its ports on a host together
 	Segments []SegmentSpec
 }
 
 // SegmentSpec is a layer-2 domain with all its ports, on whatever host.
 type SegmentSpec struct {
-	Name         string
-	VNI          uint32
-	MTU          int // bytes of layer 3; 0: auto
-	Learning     bool
-	FloodUnknown bool
-	Members      []string // hosts beside those with ports
-	Ports        []PortSpec
+	Name            string
+	VNI             uint32
+	MTU             int // bytes of layer 3; 0: auto
+	Learning        bool
+	FloodUnknown    bool
+	Multicast       Multicast
+	NeighborAnswers bool // ARP and ND are answered where the answer is known
+	Relay           Relay
+	Members         []string // hosts beside those with ports
+	Ports           []PortSpec
 }
 
 // PortSpec is a port and the host that it is on.
@@ -83,6 +87,7 @@ type Port struct {
 	ExtraMACs []MAC
 	AnyMAC    bool // extra_macs: any
 	IPs       []netip.Addr
+	Governor  Governor
 }
 
 // configured lists the MACs that belong to the port.

@@ -25,19 +25,32 @@ type Remote = Host
 
 // Segment is a segment as seen from one host.
 type Segment struct {
-	Environment  string
-	Name         string
-	VNI          uint32
-	MTU          int // bytes of layer 3; 0: auto
-	Learning     bool
-	FloodUnknown bool
-	Remotes      []netip.Addr // VTEPs of the other members, sorted
-	Ports        []Port       // those on this host, by name
-	FDB          []Entry      // every configured MAC of the segment, sorted
+	Environment         string
+	EnvironmentGovernor Governor // the same in all segments of the environment
+	Name                string
+	VNI                 uint32
+	MTU                 int // bytes of layer 3; 0: auto
+	Learning            bool
+	FloodUnknown        bool
+	Multicast           Multicast
+	NeighborAnswers     bool // ARP and ND are answered where the answer is known
+	Relay               Relay
+	Remotes             []netip.Addr // VTEPs of the other members, sorted
+	Ports               []Port       // those on this host, by name
+	FDB                 []Entry      // every configured MAC of the segment, sorted
+	Neighbors           []Neighbor   // every configured address whose MAC is configured, sorted
 }
 
 // Entry says where a configured MAC is.
 type Entry struct {
+	MAC  MAC
+	Port string     // the local port's name, or empty
+	VTEP netip.Addr // the remote's, or zero
+}
+
+// Neighbor says whose a configured address is.
+type Neighbor struct {
+	IP   netip.Addr
 	MAC  MAC
 	Port string     // the local port's name, or empty
 	VTEP netip.Addr // the remote's, or zero
