@@ -33,6 +33,15 @@ static __always_inline bool group_is_snooped(const struct __sk_buff *skb, const 
 	       !mac_is_broadcast(eth->h_dest);
 }
 
+/* A probe goes to the agent where hosts relay, whether or not groups are snooped. */
+static __always_inline bool group_is_probe(const struct __sk_buff *skb, const struct oc_segment *segment,
+					   const struct ethhdr *eth)
+{
+	const __u8 probe[] = PROBE_MAC;
+
+	return segment->relay_vni && !skb->vlan_present && mac_equal(eth->h_dest, probe);
+}
+
 /* A frame of a port to a group or to a MAC that nobody knows. */
 static __always_inline int group_from_port(struct __sk_buff *skb, const struct ethhdr *eth,
 					   const struct oc_segment *segment, const struct oc_port *port)
@@ -59,7 +68,7 @@ static __always_inline int group_from_remote(struct __sk_buff *skb, const struct
 	struct receivers to = {.ports = segment->ports, .zone = segment->zone};
 	int verdict;
 
-	if (group_is_snooped(skb, segment, eth)) {
+	if (group_is_snooped(skb, segment, eth) || group_is_probe(skb, segment, eth)) {
 		group_pull(skb);
 		/* What a relay passes on is not said by the host that it came from. */
 		verdict = relay ? VERDICT_PASS : snoop_frame(skb, id, 0, remote);

@@ -33,6 +33,11 @@ enum snoop {
 
 #define PIM_HELLO 0x20 /* version 2, type 0 */
 
+/* Frames by which agents see whether another host lives (loader/liveness.go):
+ * the experimental EtherType, to a group MAC of our own. */
+#define PROBE_ETHERTYPE 0x88b5
+#define PROBE_MAC {0x0b, 0x6f, 0x63, 0, 0, 1}
+
 /* One message in a millisecond and a burst of 2,000 from a port: a guest that
  * is in a thousand groups answers a query of IGMPv2 with as many. */
 #define SNOOP_INTERVAL_NS 1000000ULL
@@ -71,8 +76,9 @@ static __always_inline enum snoop snoop_mld(__u8 type)
 }
 
 /* What is a frame to the agent? A fragment of a message is none: no stack sends one. */
-static __always_inline enum snoop snoop_read(struct cursor c)
+static __always_inline enum snoop snoop_read(struct cursor c, bool from_remote)
 {
+	const __u8 probe[] = PROBE_MAC;
 	struct ethhdr *eth = parse_eth(&c);
 	int proto;
 	__u8 *type;
@@ -93,7 +99,9 @@ static __always_inline enum snoop snoop_read(struct cursor c)
 		/* Reports have a router alert in front (RFC 3810 5). */
 		proto = parse_ipv6_extensions(&c, ip->nexthdr);
 	} else {
-		return SNOOP_NONE;
+		/* A guest's are frames like any other. */
+		return from_remote && eth->h_proto == bpf_htons(PROBE_ETHERTYPE) && mac_equal(eth->h_dest, probe)
+			       ? SNOOP_TAKE : SNOOP_NONE;
 	}
 	type = c.pos;
 	if ((void *)(type + 1) > c.end)
@@ -153,7 +161,7 @@ __attribute__((noinline)) int snoop_frame(struct __sk_buff *skb, __u32 segment, 
 {
 	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
 	struct oc_event head = {.segment = segment, .ifindex = remote ? 0 : skb->ifindex, .remote = remote, .length = skb->len};
-	enum snoop what = snoop_read(c);
+	enum snoop what = snoop_read(c, remote);
 	struct oc_snoop *snoop;
 	__u64 now;
 

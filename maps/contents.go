@@ -18,6 +18,7 @@ type Facts struct {
 	Paths map[netip.Addr]bpf.Path // by VTEP; absent while there is no route
 	MTUs  map[netip.Addr]int      // by VTEP: bytes of the largest underlay packet
 	MTU   int                     // the same for a segment that has no remotes
+	Alive map[netip.Addr]bool     // by VTEP: those that answer probes
 	Slots map[string]uint32       // by port object: slots given out earlier, kept while the port is configured
 }
 
@@ -31,11 +32,12 @@ type PortFacts struct {
 type Contents struct {
 	Snapshot
 
-	SegmentNames map[uint32]string // "environment/segment" by slot
-	PortNames    map[uint32]string // "environment/segment/port" by ifindex
-	RemoteNames  map[uint32]string // host by slot
-	Slots        map[string]uint32 // slots of the ports by object, also of those whose device is missing
-	Problems     []string          // segments that this machine cannot carry as it should
+	SegmentNames map[uint32]string  // "environment/segment" by slot
+	PortNames    map[uint32]string  // "environment/segment/port" by ifindex
+	RemoteNames  map[uint32]string  // host by slot
+	Slots        map[string]uint32  // slots of the ports by object, also of those whose device is missing
+	Relays       map[uint32]*Relays // by slot of the segment; absent where it has none
+	Problems     []string           // segments that this machine cannot carry as it should
 
 	freshSlots []uint32 // those of Slots that no port had before
 }
@@ -68,7 +70,8 @@ type compiler struct {
 	limits  Limits
 	want    *Contents
 	remotes map[netip.Addr]uint32 // slots
-	list    uint32                // the last list number given out
+	hosts   map[netip.Addr]policy.Remote
+	list    uint32 // the last list number given out
 }
 
 // Compile computes what the maps should hold for a state on this machine.
@@ -93,8 +96,10 @@ func Compile(state *policy.State, facts Facts, have *Snapshot, limits Limits) (*
 			PortNames:    make(map[uint32]string),
 			RemoteNames:  make(map[uint32]string),
 			Slots:        make(map[string]uint32),
+			Relays:       make(map[uint32]*Relays),
 		},
 		remotes: make(map[netip.Addr]uint32),
+		hosts:   make(map[netip.Addr]policy.Remote),
 	}
 	for key := range have.Floods {
 		c.list = max(c.list, key.List)
@@ -154,6 +159,7 @@ func (c *compiler) compileRemotes() error {
 		addr := bpf.AddrFrom(remote.VTEP)
 		c.want.Remotes[slot] = bpf.Remote{Vtep: addr, Path: [2]bpf.Path{c.facts.Paths[remote.VTEP]}}
 		c.want.RemoteNames[slot] = remote.Name
+		c.hosts[remote.VTEP] = remote
 		// VNI 0 lists the hosts themselves, to tell strangers from non-members.
 		c.want.VTEPs[bpf.VTEPKey{Addr: addr}] = bpf.VTEP{Remote: slot}
 	}
@@ -250,13 +256,30 @@ func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 	if segment.FloodUnknown {
 		value.Flags |= bpf.SegmentFloodUnknown
 	}
+	if segment.Multicast.Snooping {
+		value.Flags |= bpf.SegmentSnooping
+	}
 	var remotes []uint32
 	for _, vtep := range segment.Remotes {
 		remotes = append(remotes, c.remotes[vtep])
 		c.want.VTEPs[bpf.VTEPKey{Vni: segment.VNI, Addr: bpf.AddrFrom(vtep)}] = bpf.VTEP{Segment: slot, Remote: c.remotes[vtep]}
 	}
-	value.Ports = c.compileList(c.have.Segments[slot].Ports, c.compilePorts(segment, slot))
-	value.Remotes = c.compileList(c.have.Segments[slot].Remotes, remotes)
+	slices.Sort(remotes)
+	relays := c.planRelays(segment)
+	if relays != nil {
+		value.RelayVni = segment.Relay.VNI
+		c.want.VNIs[segment.Relay.VNI] = bpf.VNI{Segment: slot, Flags: bpf.VNIRelay}
+		c.want.Relays[slot] = relays
+		for _, vtep := range segment.Remotes {
+			if relays.mayAsk(c.hosts[vtep]) {
+				c.want.VTEPs[bpf.VTEPKey{Vni: segment.Relay.VNI, Addr: bpf.AddrFrom(vtep)}] = bpf.VTEP{Segment: slot, Remote: c.remotes[vtep] | bpf.Relay}
+			}
+		}
+	}
+	have := c.have.Segments[slot]
+	value.Ports = c.compileList(have.Ports, c.compilePorts(segment, slot))
+	value.Remotes = c.compileList(have.Remotes, relays.Via(remotes))
+	value.Zone = c.compileList(have.Zone, relays.InZone(remotes))
 	c.want.Segments[slot] = value
 	c.want.SegmentNames[slot] = segment.Object()
 	c.want.VNIs[segment.VNI] = bpf.VNI{Segment: slot}

@@ -94,7 +94,7 @@ func (r *Relays) Via(remotes []uint32) []uint32 {
 	if r == nil || len(r.relay) == 0 {
 		return remotes
 	}
-	members := make(map[string]int)
+	members, sent := make(map[string]int), make(map[string]bool)
 	for _, slot := range remotes {
 		members[r.zones[slot]]++
 	}
@@ -105,9 +105,8 @@ func (r *Relays) Via(remotes []uint32) []uint32 {
 		switch {
 		case !there || members[zone] <= r.threshold:
 			direct = append(direct, slot)
-		case members[zone] > 0:
-			relays = append(relays, relay|bpf.Relay)
-			members[zone] = 0
+		case !sent[zone]:
+			relays, sent[zone] = append(relays, relay|bpf.Relay), true
 		}
 	}
 	slices.Sort(direct)
@@ -127,4 +126,10 @@ func (r *Relays) InZone(remotes []uint32) []uint32 {
 		}
 	}
 	return near
+}
+
+// mayAsk tells whether this host relays for another: it has a zone, and the
+// other one is not in it.
+func (r *Relays) mayAsk(host policy.Remote) bool {
+	return r.zone != "" && host.Zone != r.zone && !host.Foreign
 }
