@@ -49,6 +49,7 @@ type Datapath struct {
 	kept     []DeviceReport          // what the file of them has, as far as we wrote it
 	failures []string                // what the machine refused the last time
 	ran      bool                    // a datapath was pinned when we started
+	groups   *groups
 }
 
 // tunnelState is what became of the tunnel device.
@@ -107,7 +108,11 @@ func Start(opts Options, earlier *Report) (*Datapath, error) {
 		d.slots = nil
 		d.log.Warn("the pinned maps have other sizes or are of another version: counters and learned MACs start anew")
 	}
-	if err := d.prepare(); err != nil {
+	err = d.prepare()
+	if err == nil {
+		d.groups, err = openGroups(set, d.log)
+	}
+	if err != nil {
 		set.Close()
 		return nil, err
 	}
@@ -137,6 +142,7 @@ func (d *Datapath) Close() {
 	if d.collection != nil {
 		d.collection.Close()
 	}
+	d.groups.close()
 	d.set.Close()
 }
 
@@ -220,7 +226,7 @@ func (d *Datapath) settle(have *maps.Snapshot, want *maps.Contents) error {
 	if err == nil || d.contents == nil { // the maps hold no others
 		d.contents, d.slots = want, want.Slots
 	}
-	return d.noteFailure(errors.Join(err, d.moveDrops(), d.place()))
+	return d.noteFailure(errors.Join(err, d.groups.follow(time.Now(), d.state, d.contents, d.local()), d.moveDrops(), d.place()))
 }
 
 // moveDrops lets a port keep its drops when its device is made anew. It comes
@@ -356,6 +362,7 @@ func (d *Datapath) plan() (*maps.Snapshot, *maps.Contents, error) {
 		MTUs:  d.routes.mtus,
 		MTU:   d.underlayMTU(),
 		Slots: d.slots,
+		Alive: d.groups.live.alive(),
 	}, have, d.opts.Limits)
 	if err != nil {
 		return nil, nil, err

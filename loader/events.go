@@ -31,6 +31,7 @@ const eventHeader = int(unsafe.Sizeof(bpf.Event{}))
 type eventReader struct {
 	C      <-chan Event
 	reader *ringbuf.Reader
+	done   chan struct{} // closed when nothing more comes
 }
 
 // eventBacklog is how many frames wait for the agent here; the rest waits in
@@ -42,9 +43,9 @@ func readEvents(events *ebpf.Map, log *slog.Logger) (*eventReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading oc_events: %w", err)
 	}
-	c := make(chan Event, eventBacklog)
+	c, done := make(chan Event, eventBacklog), make(chan struct{})
 	go func() {
-		defer close(c)
+		defer close(done)
 		for {
 			record, err := reader.Read()
 			if errors.Is(err, os.ErrClosed) {
@@ -59,7 +60,17 @@ func readEvents(events *ebpf.Map, log *slog.Logger) (*eventReader, error) {
 			}
 		}
 	}()
-	return &eventReader{C: c, reader: reader}, nil
+	return &eventReader{c, reader, done}, nil
+}
+
+// reads tells whether what the programs hand over is read.
+func (r *eventReader) reads() bool {
+	select {
+	case <-r.done:
+		return false
+	default:
+		return true
+	}
 }
 
 // parseEvent reads a record. Programs of another version may have written it.
@@ -78,6 +89,11 @@ func parseEvent(record []byte) (Event, bool) {
 // close ends the reading. Nobody reads C any more, so what waits there is taken.
 func (r *eventReader) close() {
 	_ = r.reader.Close()
-	for range r.C {
+	for {
+		select {
+		case <-r.C:
+		case <-r.done:
+			return
+		}
 	}
 }

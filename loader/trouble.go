@@ -41,6 +41,9 @@ func (d *Datapath) check(state *policy.State) error {
 // None of it stops the rest, and all of it may come later.
 func (d *Datapath) findings() []string {
 	all := slices.Clone(d.barred)
+	if d.groups.full != "" {
+		all = append(all, "multicast: "+d.groups.full)
+	}
 	if len(d.machine.holders[d.local()]) == 0 {
 		all = append(all, fmt.Sprintf("no device has this host's tunnel address %s: add it, or set underlay to the address that the other hosts' packets for it arrive at", d.local()))
 	}

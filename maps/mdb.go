@@ -177,14 +177,14 @@ func (l *groupList) members() []uint32 {
 	return l.ids
 }
 
-// ErrGroupsFull says that the MDB has no room for all that was asked for. What
-// found none is flooded, or goes where unknown groups go.
+// ErrGroupsFull says that the MDB has no room for all groups. One that has found
+// none is flooded, or goes where unknown groups go.
 var ErrGroupsFull = errors.New("raise limits.groups")
 
 // Apply adds and changes entries, and removes others. A receiver that stays
-// gets each frame once meanwhile. A group's entry with a source is not found
-// without the one for all sources. Where there is no room the error wraps
-// ErrGroupsFull, and the rest is applied.
+// gets each frame once meanwhile. A group is put whole: its entry for all
+// sources, without which the others are not found, and those with a source.
+// Where there is no room the error wraps ErrGroupsFull, and the rest is applied.
 func (m *MDB) Apply(put map[bpf.MDBKey]Receivers, remove []bpf.MDBKey) error {
 	c := &groupChange{mdb: m, put: make(map[bpf.MDBKey]groupEntry, len(put))}
 	full := c.choose(put, remove)
@@ -220,32 +220,28 @@ type groupChange struct {
 	stale  []bpf.FloodKey
 }
 
-// choose decides what is written, leaving out what is so already and what there
-// is no room for.
+// choose decides what is written, leaving out what is so already. A group for
+// which there is no room has no entry at all: with some of them, those who want
+// it from the other sources would starve.
 func (c *groupChange) choose(put map[bpf.MDBKey]Receivers, remove []bpf.MDBKey) error {
 	m, without := c.mdb, 0
-	// For all sources first: the others need it.
-	for _, withSource := range []bool{false, true} {
-		for key, to := range put {
-			if (key != anySource(key)) != withSource {
-				continue
+	groups := make(map[bpf.MDBKey][]bpf.MDBKey)
+	for key := range put {
+		groups[anySource(key)] = append(groups[anySource(key)], key)
+	}
+	for _, keys := range groups {
+		fresh := 0
+		for _, key := range keys {
+			if _, there := m.entries[key]; !there {
+				fresh++
 			}
-			old, there := m.entries[key]
-			if there && old.holds(to) {
-				continue
-			}
-			entry := groupEntry{slot: old.slot}
-			if !there {
-				if len(m.free) == 0 {
-					without++
-					continue
-				}
-				entry.slot, m.free = m.free[len(m.free)-1], m.free[:len(m.free)-1]
-				m.noteSource(key, 1)
-			}
-			entry.ports, entry.remotes, entry.zone = c.list(to.Ports), c.list(to.Remotes), c.list(to.Zone)
-			c.leave(old)
-			c.put[key] = entry
+		}
+		if fresh > len(m.free) {
+			without, remove = without+1, append(remove, keys...)
+			continue
+		}
+		for _, key := range keys {
+			c.choosePut(key, put[key])
 		}
 	}
 	for _, key := range remove {
@@ -256,9 +252,25 @@ func (c *groupChange) choose(put map[bpf.MDBKey]Receivers, remove []bpf.MDBKey) 
 		}
 	}
 	if without > 0 {
-		return fmt.Errorf("no room for %d more groups or sources of groups beside the %d that there are: %w", without, len(m.entries), ErrGroupsFull)
+		return fmt.Errorf("no room for %d groups beside the %d entries of others: %w", without, len(m.entries)-len(c.remove), ErrGroupsFull)
 	}
 	return nil
+}
+
+func (c *groupChange) choosePut(key bpf.MDBKey, to Receivers) {
+	m := c.mdb
+	old, there := m.entries[key]
+	if there && old.holds(to) {
+		return
+	}
+	entry := groupEntry{slot: old.slot}
+	if !there {
+		entry.slot, m.free = m.free[len(m.free)-1], m.free[:len(m.free)-1]
+		m.noteSource(key, 1)
+	}
+	entry.ports, entry.remotes, entry.zone = c.list(to.Ports), c.list(to.Remotes), c.list(to.Zone)
+	c.leave(old)
+	c.put[key] = entry
 }
 
 func (e groupEntry) holds(to Receivers) bool {

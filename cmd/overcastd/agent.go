@@ -40,7 +40,8 @@ type agent struct {
 	documents []policy.Document // as last read
 	unread    bool              // they could not be read the last time
 	unapplied bool              // they are right, but cannot be on this machine
-	told      []string          // the problems that the log has
+	groups    writtenGroups
+	told      []string // the problems that the log has
 }
 
 // run is the agent's life. It returns when the context ends, or when there is
@@ -175,6 +176,10 @@ func (a *agent) loop(ctx context.Context, changed <-chan struct{}) {
 			}
 		case change := <-a.watcher.C:
 			a.follow(change)
+		case event := <-a.path.Events():
+			a.groupsChanged(a.path.Take(event))
+		case <-a.path.Due():
+			a.groupsChanged(a.path.Tick())
 		case <-timer.C:
 			a.heal()
 		}
@@ -277,7 +282,8 @@ func (a *agent) heal() {
 	if a.unapplied || a.documentsChanged() {
 		a.reload()
 	}
-	_ = a.path.Refresh() // told by publish
+	a.groups = writtenGroups{} // the file may have gone
+	_ = a.path.Refresh()       // told by publish
 	if _, err := a.path.Sweep(); err != nil {
 		a.log.Error("cannot sweep learned MACs", "error", err)
 	}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"errors"
+	"time"
+)
+
+// Events are the frames that the programs hand to the agent. Each is for Take.
+func (d *Datapath) Events() <-chan Event {
+	return d.groups.events.C
+}
+
+// Due tells when Tick has something to do.
+func (d *Datapath) Due() <-chan time.Time {
+	return d.groups.timer.C
+}
+
+// Take takes a frame, and with it those that wait behind it, since the answers
+// to a query come all at once: what they change is written once.
+func (d *Datapath) Take(e Event) error {
+	if d.contents == nil {
+		return nil
+	}
+	now := time.Now()
+	revived := d.groups.receive(now, e)
+	for range eventBacklog {
+		select {
+		case more := <-d.groups.events.C:
+			revived = d.groups.receive(now, more) || revived
+			continue
+		default:
+		}
+		break
+	}
+	err := d.groups.flush(now)
+	if revived {
+		err = errors.Join(err, d.Refresh())
+	}
+	return err
+}
+
+// Tick does what the protocols of group membership have to do by now.
+func (d *Datapath) Tick() error {
+	died, err := d.groups.tick(time.Now())
+	if died {
+		err = errors.Join(err, d.Refresh())
+	}
+	return err
+}
+
+// Groups tells who wants which groups.
+func (d *Datapath) Groups() *GroupsReport {
+	return d.groups.report(time.Now())
+}
+
+// GroupsVersion is another number when Groups may tell something else.
+func (d *Datapath) GroupsVersion() uint64 {
+	return d.groups.version
+}
