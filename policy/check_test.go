@@ -299,10 +299,16 @@ func TestUnreadZones(t *testing.T) {
 
 // A wrong time is told alone: the other of the pair cannot be judged by it.
 func TestWrongIntervals(t *testing.T) {
-	_, err := parse(t, multicast("query_interval: 0s, query_response_interval: 200s")[0])
-	const want = `a.yaml:8:55: environments[0].segments[0].multicast.query_interval: "0s"; want a duration from 1s to 8h49m4s, like 10s`
-	if err == nil || err.Error() != want {
-		t.Errorf("got  %v\nwant %s", err, want)
+	const keys = "snooping, unknown_groups, fast_leave, querier, query_interval, query_response_interval, robustness, groups_per_port, groups, sources"
+	for text, want := range map[string]string{
+		"query_interval: 0s, query_response_interval: 200s":    `55: environments[0].segments[0].multicast.query_interval: "0s"; want a duration from 1s to 8h49m4s, like 10s`,
+		"query_interval: 5s, query_response_interval: 0s":      `84: environments[0].segments[0].multicast.query_response_interval: "0s"; want a duration from 100ms to 52m54.4s, like 10s`,
+		"query_intervall: 300s, query_response_interval: 200s": `39: environments[0].segments[0].multicast.query_intervall: unknown key "query_intervall"; want one of ` + keys + " (did you mean query_interval?)",
+	} {
+		_, err := parse(t, multicast(text)[0])
+		if want = "a.yaml:8:" + want; err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
 	}
 }
 

@@ -65,7 +65,7 @@ func (c *checker) multicast(v value) Multicast {
 	c.setBoolean(&m.Snooping, fields["snooping"])
 	c.setBoolean(&m.FastLeave, fields["fast_leave"])
 	c.setBoolean(&m.Querier, fields["querier"])
-	c.intervals(fields, &m)
+	c.intervals(v, fields, &m)
 	c.setNumber(&m.Robustness, fields["robustness"], 1, maxRobustness)
 	c.setNumber(&m.GroupsPerPort, fields["groups_per_port"], 1, maxGroupsPerPort)
 	c.setNumber(&m.Groups, fields["groups"], 1, maxLimit)
@@ -74,14 +74,15 @@ func (c *checker) multicast(v value) Multicast {
 }
 
 // intervals reads the times of a query. The answers to one are in before the
-// next (RFC 3376 8.3).
-func (c *checker) intervals(fields map[string]value, m *Multicast) {
+// next (RFC 3376 8.3). One that cannot be read is no measure of the other.
+func (c *checker) intervals(v value, fields map[string]value, m *Multicast) {
 	before := len(c.problems)
 	query, response := fields["query_interval"], fields["query_response_interval"]
 	c.setDuration(&m.QueryInterval, query, minQueryInterval, maxQueryInterval)
 	c.setDuration(&m.QueryResponseInterval, response, minResponseInterval, maxResponseInterval)
 	switch {
-	case len(c.problems) > before || m.QueryResponseInterval < m.QueryInterval:
+	case len(c.problems) > before || misspelt(v, "query_interval") || misspelt(v, "query_response_interval"):
+	case m.QueryResponseInterval < m.QueryInterval:
 	case response.node != nil:
 		c.problem(response, "less than the query_interval", "%s with a query_interval of %s", m.QueryResponseInterval, m.QueryInterval)
 	default:

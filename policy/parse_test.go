@@ -97,6 +97,28 @@ func TestState(t *testing.T) {
 	}
 }
 
+// The document that the README shows is right, and says of groups what holds
+// without it.
+func TestDocumentation(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(readme), "All that there is:\n\n```yaml\n")
+	text, _, ok := strings.Cut(text, "```\n")
+	if !ok {
+		t.Fatal("no document in the README")
+	}
+	model, err := parse(t, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := model.Environments[0].Segments[0]
+	if s.Multicast != DefaultMulticast() || !s.NeighborAnswers {
+		t.Errorf("got %+v, want the defaults", s)
+	}
+}
+
 func TestStateOfNobody(t *testing.T) {
 	model, err := parse(t, good)
 	if err != nil {
