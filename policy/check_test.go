@@ -304,6 +304,7 @@ func TestWrongIntervals(t *testing.T) {
 		"query_interval: 0s, query_response_interval: 200s":    `55: environments[0].segments[0].multicast.query_interval: "0s"; want a duration from 1s to 8h49m4s, like 10s`,
 		"query_interval: 5s, query_response_interval: 0s":      `84: environments[0].segments[0].multicast.query_response_interval: "0s"; want a duration from 100ms to 52m54.4s, like 10s`,
 		"query_intervall: 300s, query_response_interval: 200s": `39: environments[0].segments[0].multicast.query_intervall: unknown key "query_intervall"; want one of ` + keys + " (did you mean query_interval?)",
+		"query_interval: 5s, query_response_intervall: 100ms":  `59: environments[0].segments[0].multicast.query_response_intervall: unknown key "query_response_intervall"; want one of ` + keys + " (did you mean query_response_interval?)",
 	} {
 		_, err := parse(t, multicast(text)[0])
 		if want = "a.yaml:8:" + want; err == nil || err.Error() != want {
