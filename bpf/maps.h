@@ -18,10 +18,11 @@ struct {
 	__type(value, struct oc_port);
 } oc_ports SEC(".maps");
 
-/* Writer: agent. Readers: the uplink programs, to name the reason of a drop. */
+/* Writer: agent. Readers: the uplink programs, to name the reason of a drop.
+ * A segment with relays has two. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, OC_MAX_SEGMENTS);
+	__uint(max_entries, OC_MAX_SEGMENTS * 2);
 	__type(key, __u32);
 	__type(value, struct oc_vni);
 } oc_vnis SEC(".maps");
