@@ -147,10 +147,10 @@ func (g *groups) report(now time.Time) *GroupsReport {
 	for _, s := range g.segments {
 		environment, segment, _ := strings.Cut(s.object, "/")
 		sr := SegmentGroupsReport{Environment: environment, Segment: segment}
-		for _, m := range s.table.Members(now) {
+		for _, m := range s.table.Members() {
 			sr.Members = append(sr.Members, g.reportMember(now, m))
 		}
-		for _, state := range s.table.Groups(now) {
+		for _, state := range s.table.Groups() {
 			gr := GroupReport{Group: state.Group}
 			for _, m := range state.Members {
 				gr.Members = append(gr.Members, g.reportWanted(now, m))
