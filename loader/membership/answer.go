@@ -83,10 +83,18 @@ func (l *link) report(t *Table) {
 	l.nextReport = t.within(interval/4) + instant(interval*3/4) - 1
 }
 
-// reportSoon has the remotes told that have not been told all yet.
-func (t *Table) reportSoon(f Family) {
+// reportUntold has the Hosts told that have not been told all yet, once all is
+// known.
+func (t *Table) reportUntold(f Family) {
+	if t.unsettled[f.slot()] == 0 {
+		t.reportSoon(f, func(l *link) bool { return l.member.Kind == Host && !l.ended })
+	}
+}
+
+// reportSoon has some remotes sent a full report soon.
+func (t *Table) reportSoon(f Family, which func(*link) bool) {
 	for _, m := range t.order {
-		if l := &m.links[f.slot()]; m.Kind == Host && !l.ended {
+		if l := &m.links[f.slot()]; m.remote() && which(l) {
 			l.nextReport = min(l.nextReport, t.within(unsolicited))
 			t.wakeBy(l, l.nextReport)
 		}

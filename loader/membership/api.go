@@ -212,6 +212,21 @@ type GroupState struct {
 	Members []MemberGroupState // in order
 }
 
+// QuerierState is who asks the members of a segment.
+type QuerierState struct {
+	// Member is that behind which the elected router is, and the zero Member
+	// where there is none: then it is this host, if its querier is on.
+	Member  Member
+	Addr    netip.Addr
+	MAC     MAC
+	Version int
+	// Left is how long the router stays elected, unless it asks again.
+	Left time.Duration
+	// What the router has told, or this host goes by.
+	Robustness    int
+	QueryInterval time.Duration
+}
+
 // MemberState is what is known of a member for one family.
 type MemberState struct {
 	Member Member
@@ -222,10 +237,8 @@ type MemberState struct {
 	Router     time.Duration
 	RouterAddr netip.Addr
 	RouterMAC  MAC
-	// Querier is how long a router's query there keeps ours away, QuerierVersion
-	// the version that the member is spoken to in.
-	Querier        time.Duration
-	QuerierVersion int
+	// Version is that in which the member is told what others want.
+	Version int
 	// Unsure: what the member wants is not known, and it gets everything.
 	Unsure bool
 	// Overflow: a limit refused a group of it, and it gets everything.

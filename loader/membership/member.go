@@ -4,7 +4,6 @@ package membership
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -92,11 +91,14 @@ func (l *link) begin(t *Table) {
 	t.wakeBy(l, t.now)
 }
 
-// removeMember forgets a member and all it has told.
+// removeMember forgets a member and all it has told. It stays in the order of
+// members, which is made anew when all are removed.
 func (t *Table) removeMember(m *member) {
-	for _, g := range t.groups {
-		if f := g.of(m); f != nil {
-			f.remove(t)
+	if m.groups > 0 {
+		for _, g := range t.groups {
+			if f := g.of(m); f != nil {
+				f.remove(t)
+			}
 		}
 	}
 	for _, f := range Families {
@@ -112,9 +114,9 @@ func (t *Table) removeMember(m *member) {
 		if l.overflows {
 			t.overflows[f.slot()]--
 		}
+		t.rivals[f.slot()].lose(t, m)
 	}
 	delete(t.members, m.Member)
-	t.order = slices.DeleteFunc(t.order, func(o *member) bool { return o == m })
 	for key := range t.counters.Limits {
 		if key.Member == m.Member {
 			delete(t.counters.Limits, key)
@@ -140,15 +142,14 @@ func (l *link) review(t *Table) {
 	if settling := l.settles > t.now; settling != l.settling {
 		l.settling = settling
 		t.unsettled[slot] += step(settling)
-		if t.unsettled[slot] == 0 {
-			t.reportSoon(l.family)
-		}
+		t.reportUntold(l.family)
 	}
 	if overflows := l.overflow > t.now; overflows != l.overflows {
 		l.overflows = overflows
 		t.overflows[slot] += step(overflows)
 		if overflows && t.overflows[slot] == 1 {
 			t.advertise(l.family, t.remotes[slot].all)
+			t.reportSoon(l.family, func(*link) bool { return true })
 		}
 	}
 }

@@ -40,6 +40,7 @@ type audience struct {
 // change is what is still to be told of a change, and how often (RFC 3376 5.1,
 // RFC 3810 6.1).
 type change struct {
+	first   bool // it is in the audience's first
 	mode    int
 	sources map[netip.Addr]int
 }
@@ -158,7 +159,8 @@ func (a *audience) update(t *Table, addr netip.Addr, times int) {
 			}
 		}
 	}
-	if !slices.Contains(a.first, addr) {
+	if !p.first {
+		p.first = true
 		a.first = append(a.first, addr)
 	}
 	t.wakeBy(a, max(t.now, a.quiet))
@@ -189,9 +191,13 @@ func (a *audience) wake(t *Table) {
 
 // tell reports the changes of some groups.
 func (a *audience) tell(t *Table, groups []netip.Addr) {
+	if slices.ContainsFunc(a.old, func(l *link) bool { return l.version(t) == newest(a.family) }) {
+		a.address(t)
+	}
 	var records []Record
 	for _, addr := range groups {
 		p := a.pending[addr]
+		p.first = false
 		records = append(records, a.changes(addr, p)...)
 		p.mode = max(p.mode-1, 0)
 		for s := range p.sources {

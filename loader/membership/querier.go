@@ -13,7 +13,10 @@ type rival struct {
 	alarm
 	family     Family
 	until      instant
+	behind     *member
 	addr       netip.Addr
+	mac        MAC
+	version    int
 	robustness int
 	interval   time.Duration
 	response   time.Duration
@@ -23,7 +26,7 @@ func (r *rival) clock() *alarm { return &r.alarm }
 
 // hear takes a query of a real router. Of two the lower address is elected
 // (RFC 3376 6.6.2).
-func (r *rival) hear(t *Table, msg *Message) {
+func (r *rival) hear(t *Table, from *member, msg *Message) {
 	if r.until > t.now {
 		if r.addr.Less(msg.Source) {
 			return
@@ -31,13 +34,22 @@ func (r *rival) hear(t *Table, msg *Message) {
 	} else {
 		r.response = 0
 	}
-	r.addr, r.robustness, r.interval = msg.Source, msg.Robustness, msg.QueryInterval
+	r.behind, r.addr, r.mac, r.version = from, msg.Source, msg.SourceMAC, msg.Version
+	r.robustness, r.interval = msg.Robustness, msg.QueryInterval
 	if !msg.Group.IsValid() {
 		r.response = msg.MaxResponse
 	}
-	r.until = t.in(time.Hour) // for its timing to count at once
+	r.until = never // its own timing counts for this
 	r.until = t.in(t.timing(r.family).absence())
 	t.wakeBy(r, r.until)
+}
+
+// lose ends the time of a querier that goes with its member.
+func (r *rival) lose(t *Table, m *member) {
+	if r.behind == m && r.until > t.now {
+		r.behind, r.until = nil, t.now
+		t.wakeBy(r, t.now)
+	}
 }
 
 // wake asks in the place of a querier that is silent.

@@ -50,7 +50,7 @@ func (l *link) questioned(t *Table, msg *Message) {
 	}
 	if !msg.Source.IsUnspecified() {
 		l.routes(t, msg)
-		t.rivals[l.family.slot()].hear(t, msg)
+		t.rivals[l.family.slot()].hear(t, l.member, msg)
 		l.relay(t, msg)
 	}
 	if l.member.Kind == Port {

@@ -46,18 +46,31 @@ func (t *Table) Members() []MemberState {
 // show is a member for people.
 func (l *link) show(t *Table) MemberState {
 	state := MemberState{
-		Member:         l.member.Member,
-		Family:         l.family,
-		Groups:         l.groups,
-		Router:         t.left(l.routerTo),
-		QuerierVersion: l.version(t),
-		Unsure:         l.unsure(t),
-		Overflow:       l.overflow > t.now,
+		Member:   l.member.Member,
+		Family:   l.family,
+		Groups:   l.groups,
+		Router:   t.left(l.routerTo),
+		Version:  l.version(t),
+		Unsure:   l.unsure(t),
+		Overflow: l.overflow > t.now,
 	}
 	if l.routerTo > t.now {
 		state.RouterAddr, state.RouterMAC = l.routerAddr, l.routerMAC
 	}
 	return state
+}
+
+// Querier is who asks the members in a family. It says false where nobody does.
+func (t *Table) Querier(f Family) (QuerierState, bool) {
+	r := &t.rivals[f.slot()]
+	if r.until > t.now {
+		return QuerierState{r.behind.Member, r.addr, r.mac, r.version, t.left(r.until), r.robustness, r.interval}, true
+	}
+	if !t.cfg.Querier {
+		return QuerierState{}, false
+	}
+	msg := t.message(Query, f)
+	return QuerierState{Addr: msg.Source, MAC: msg.SourceMAC, Version: msg.Version, Robustness: t.cfg.Robustness, QueryInterval: t.cfg.QueryInterval}, true
 }
 
 // Counters are all counters.

@@ -97,7 +97,7 @@ func (t *Table) SetMembers(now time.Time, members []Member) {
 	for _, m := range members {
 		wanted[m] = true
 	}
-	for _, m := range slices.Clone(t.order) {
+	for _, m := range t.order {
 		if !wanted[m.Member] {
 			t.removeMember(m)
 		}
@@ -118,6 +118,7 @@ func (t *Table) SetMembers(now time.Time, members []Member) {
 	}
 	for _, f := range Families {
 		t.remotes[f.slot()].address(t)
+		t.reportUntold(f)
 	}
 	t.settle()
 }
