@@ -255,8 +255,16 @@ func (g *groups) tick(now time.Time) (died bool, err error) {
 func (g *groups) flush(now time.Time) error {
 	put, remove := make(map[bpf.MDBKey]maps.Receivers), []bpf.MDBKey(nil)
 	next := now.Add(beatInterval)
+	var whole []*segmentGroups
+	begun := time.Now()
 	for _, s := range g.segments {
-		remove = append(remove, s.changes(put)...)
+		stale, all := s.changes(now, put)
+		remove = append(remove, stale...)
+		if all {
+			whole = append(whole, s)
+		} else if s.all && s.wait.Before(next) {
+			next = s.wait
+		}
 		for _, message := range s.table.Outbox() {
 			g.send(s, message)
 		}
@@ -270,6 +278,9 @@ func (g *groups) flush(now time.Time) error {
 	}
 	g.version++
 	err := g.mdb.Apply(put, remove)
+	for _, s := range whole {
+		s.rest(time.Since(begun))
+	}
 	if errors.Is(err, maps.ErrGroupsFull) {
 		g.full, g.retry = err.Error(), now.Add(retryInterval)
 		return nil

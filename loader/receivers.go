@@ -26,6 +26,7 @@ type segmentGroups struct {
 
 	held map[netip.Addr][]bpf.MDBKey // entries in the MDB, by group
 	all  bool                        // what is said of every group may have changed
+	wait time.Time                   // until then that can wait
 
 	missed uint64    // what the programs could not hand over, as they have noted it
 	asked  time.Time // when we asked again
@@ -40,11 +41,13 @@ func (s *segmentGroups) follow(now time.Time, config membership.Config, members 
 }
 
 // changes adds what the MDB should hold now and does not, and returns the
-// entries that it should no longer hold.
-func (s *segmentGroups) changes(put map[bpf.MDBKey]maps.Receivers) (remove []bpf.MDBKey) {
+// entries that it should no longer hold. all tells whether that was worked out
+// for every group.
+func (s *segmentGroups) changes(now time.Time, put map[bpf.MDBKey]maps.Receivers) (remove []bpf.MDBKey, all bool) {
 	changed := s.table.TakeChanges()
 	groups := changed.Groups
-	if s.all || len(changed.Everywhere) > 0 {
+	s.all = s.all || len(changed.Everywhere) > 0
+	if all = s.all && !now.Before(s.wait); all {
 		s.all = false
 		groups = s.table.Known()
 		for group := range s.held {
@@ -57,7 +60,18 @@ func (s *segmentGroups) changes(put map[bpf.MDBKey]maps.Receivers) (remove []bpf
 	for _, group := range groups {
 		remove = append(remove, s.replace(group, s.entries(group), put)...)
 	}
-	return remove
+	return remove, all
+}
+
+// soon is how long a change of every group may take without another one having
+// to wait for it: mostly it takes a few grace periods.
+const soon = 100 * time.Millisecond
+
+// rest lets the next change of every group wait, when this one took so long:
+// thousands of remotes that tell one after another what they want would keep
+// us busy with nothing else.
+func (s *segmentGroups) rest(took time.Duration) {
+	s.wait = time.Now().Add(min(4*max(took-soon, 0), time.Second))
 }
 
 // replace notes what a group's entries are now, and returns those that are gone.
