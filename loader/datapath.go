@@ -110,7 +110,7 @@ func Start(opts Options, earlier *Report) (*Datapath, error) {
 	}
 	err = d.prepare()
 	if err == nil {
-		d.groups, err = openGroups(set, d.log)
+		d.groups, err = openGroups(set, opts.RunDir, d.log)
 	}
 	if err != nil {
 		set.Close()

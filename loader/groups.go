@@ -4,6 +4,7 @@ package loader
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -24,6 +25,7 @@ type groups struct {
 	out    *sender
 	live   *liveness
 
+	earlier  []SegmentGroupsReport     // what an earlier agent has told
 	state    *policy.State             // in force
 	contents *maps.Contents            // of the maps
 	remotes  map[uint32]policy.Remote  // by slot
@@ -41,7 +43,7 @@ type groups struct {
 const beatInterval = time.Second
 
 // openGroups takes over the MDB and what the programs have handed over.
-func openGroups(set *maps.Set, log *slog.Logger) (*groups, error) {
+func openGroups(set *maps.Set, runDir string, log *slog.Logger) (*groups, error) {
 	mdb, err := set.OpenMDB()
 	if err != nil {
 		return nil, err
@@ -55,13 +57,19 @@ func openGroups(set *maps.Set, log *slog.Logger) (*groups, error) {
 		out.close()
 		return nil, err
 	}
-	return &groups{
+	g := &groups{
 		log: log, set: set, mdb: mdb, events: events, out: out,
 		live:     &liveness{hosts: make(map[netip.Addr]*probedHost)},
 		segments: make(map[uint32]*segmentGroups),
 		failed:   make(map[string]string),
 		timer:    time.NewTimer(0),
-	}, nil
+	}
+	if earlier, err := ReadGroups(runDir); err == nil {
+		g.earlier = earlier.Segments
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		log.Warn("multicast routers are not known until they are heard again", "error", err)
+	}
+	return g, nil
 }
 
 func (g *groups) close() {
@@ -104,7 +112,7 @@ func (g *groups) follow(now time.Time, state *policy.State, contents *maps.Conte
 		config := g.tableConfig(segment, int(contents.Segments[slot].Mtu))
 		s := g.segments[slot]
 		if s == nil || s.object != segment.Object() || s.vni != segment.VNI {
-			s = g.track(now, segment, slot, config, members[slot])
+			s = g.track(now, segment.Object(), segment.VNI, slot, config, members[slot])
 			g.segments[slot] = s
 		}
 		s.follow(now, config, members[slot], contents.Relays[slot], segment.Multicast)
@@ -184,7 +192,7 @@ func (g *groups) receive(now time.Time, e Event) (revived bool) {
 	}
 	message, err := membership.Parse(e.Frame)
 	if err != nil {
-		s.table.NoteMalformed(from, err)
+		s.table.Reject(from, err)
 		return false
 	}
 	s.table.Receive(now, from, message)
@@ -247,8 +255,16 @@ func (g *groups) tick(now time.Time) (died bool, err error) {
 func (g *groups) flush(now time.Time) error {
 	put, remove := make(map[bpf.MDBKey]maps.Receivers), []bpf.MDBKey(nil)
 	next := now.Add(beatInterval)
+	var whole []*segmentGroups
+	begun := time.Now()
 	for _, s := range g.segments {
-		remove = append(remove, s.changes(put)...)
+		stale, all := s.changes(now, put)
+		remove = append(remove, stale...)
+		if all {
+			whole = append(whole, s)
+		} else if s.all && s.wait.Before(next) {
+			next = s.wait
+		}
 		for _, message := range s.table.Outbox() {
 			g.send(s, message)
 		}
@@ -262,6 +278,9 @@ func (g *groups) flush(now time.Time) error {
 	}
 	g.version++
 	err := g.mdb.Apply(put, remove)
+	for _, s := range whole {
+		s.rest(time.Since(begun))
+	}
 	if errors.Is(err, maps.ErrGroupsFull) {
 		g.full, g.retry = err.Error(), now.Add(retryInterval)
 		return nil

@@ -27,6 +27,7 @@ type GroupsReport struct {
 type SegmentGroupsReport struct {
 	Environment string               `json:"environment"`
 	Segment     string               `json:"segment"`
+	Queriers    []QuerierReport      `json:"queriers"` // none of a family that nobody asks in
 	Members     []GroupMemberReport  `json:"members"`
 	Groups      []GroupReport        `json:"groups"`
 	Messages    []MessageCountReport `json:"messages"`
@@ -34,16 +35,28 @@ type SegmentGroupsReport struct {
 	Limits      []LimitReport        `json:"limits"`
 }
 
+// QuerierReport is who asks what the members want. Without port and remote it is
+// this host.
+type QuerierReport struct {
+	Family   string     `json:"family"`
+	Port     string     `json:"port,omitempty"`
+	Remote   string     `json:"remote,omitempty"`
+	MAC      string     `json:"mac"`
+	Address  netip.Addr `json:"address"`
+	Version  int        `json:"version"`
+	Interval float64    `json:"interval_seconds"` // between its queries; 0: it has not told
+	Until    *time.Time `json:"until,omitempty"`  // unless it is heard again
+}
+
 // GroupMemberReport is what is known of a port or remote for one family.
 type GroupMemberReport struct {
-	Port           string        `json:"port,omitempty"`   // its name, or
-	Remote         string        `json:"remote,omitempty"` // the host's
-	Family         string        `json:"family"`           // IPv4 or IPv6
-	Groups         int           `json:"groups"`
-	Router         *RouterReport `json:"router,omitempty"` // a multicast router is there
-	QuerierVersion int           `json:"querier_version,omitempty"`
-	QuerierUntil   *time.Time    `json:"querier_until,omitempty"` // so long its queries keep ours away
-	Everything     string        `json:"everything,omitempty"`    // why it gets every group of the family
+	Port       string        `json:"port,omitempty"`   // its name, or
+	Remote     string        `json:"remote,omitempty"` // the host's
+	Family     string        `json:"family"`           // IPv4 or IPv6
+	Groups     int           `json:"groups"`
+	Router     *RouterReport `json:"router,omitempty"`     // a multicast router is there
+	Version    int           `json:"version"`              // of MLD or IGMP in which it is told what others want
+	Everything string        `json:"everything,omitempty"` // why it gets every group of the family
 }
 
 // RouterReport is a multicast router.
@@ -147,10 +160,15 @@ func (g *groups) report(now time.Time) *GroupsReport {
 	for _, s := range g.segments {
 		environment, segment, _ := strings.Cut(s.object, "/")
 		sr := SegmentGroupsReport{Environment: environment, Segment: segment}
-		for _, m := range s.table.Members(now) {
+		for _, family := range membership.Families {
+			if q, asks := s.table.Querier(family); asks {
+				sr.Queriers = append(sr.Queriers, g.reportQuerier(now, family, q))
+			}
+		}
+		for _, m := range s.table.Members() {
 			sr.Members = append(sr.Members, g.reportMember(now, m))
 		}
-		for _, state := range s.table.Groups(now) {
+		for _, state := range s.table.Groups() {
 			gr := GroupReport{Group: state.Group}
 			for _, m := range state.Members {
 				gr.Members = append(gr.Members, g.reportWanted(now, m))
@@ -164,8 +182,12 @@ func (g *groups) report(now time.Time) *GroupsReport {
 	return r
 }
 
-// name names a member: a port, or a remote.
+// name names a member: a port, or a remote. The zero one is this host, and has
+// neither name.
 func (g *groups) name(m membership.Member) (port, remote string) {
+	if m == (membership.Member{}) {
+		return "", ""
+	}
 	if m.Kind != membership.Port {
 		return "", g.contents.RemoteNames[m.ID]
 	}
@@ -182,8 +204,17 @@ func after(now time.Time, left time.Duration) *time.Time {
 	return &at
 }
 
+func (g *groups) reportQuerier(now time.Time, family membership.Family, q membership.QuerierState) QuerierReport {
+	r := QuerierReport{
+		Family: family.String(), MAC: q.MAC.String(), Address: q.Addr, Version: q.Version,
+		Interval: q.QueryInterval.Seconds(), Until: after(now, q.Left),
+	}
+	r.Port, r.Remote = g.name(q.Member)
+	return r
+}
+
 func (g *groups) reportMember(now time.Time, m membership.MemberState) GroupMemberReport {
-	r := GroupMemberReport{Family: m.Family.String(), Groups: m.Groups, QuerierVersion: m.QuerierVersion, QuerierUntil: after(now, m.Querier)}
+	r := GroupMemberReport{Family: m.Family.String(), Groups: m.Groups, Version: m.Version}
 	r.Port, r.Remote = g.name(m.Member)
 	if m.Router > 0 {
 		r.Router = &RouterReport{m.RouterMAC.String(), m.RouterAddr, now.Add(m.Router)}

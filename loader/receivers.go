@@ -3,7 +3,6 @@
 package loader
 
 import (
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -23,82 +22,14 @@ type segmentGroups struct {
 	table    *membership.Table
 	settings policy.Multicast
 	relays   *maps.Relays
-	remotes  []membership.Member
 	lifetime time.Duration // of the MDB without us: the group membership interval
 
 	held map[netip.Addr][]bpf.MDBKey // entries in the MDB, by group
 	all  bool                        // what is said of every group may have changed
+	wait time.Time                   // until then that can wait
 
 	missed uint64    // what the programs could not hand over, as they have noted it
 	asked  time.Time // when we asked again
-}
-
-// track begins to track a segment's groups, with what the MDB knows of them:
-// an earlier agent has written that.
-func (g *groups) track(now time.Time, segment *policy.Segment, slot uint32, config membership.Config, members []membership.Member) *segmentGroups {
-	s := &segmentGroups{
-		slot: slot, object: segment.Object(), vni: segment.VNI,
-		table: membership.NewTable(config, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
-		held:  make(map[netip.Addr][]bpf.MDBKey),
-	}
-	s.table.SetMembers(now, members)
-	s.restore(now, g.mdb.Entries(), members)
-	return s
-}
-
-// restore reads the state of the groups back from the MDB. Whoever is in the
-// list for all sources wants all but those in whose lists it is not.
-func (s *segmentGroups) restore(now time.Time, entries map[bpf.MDBKey]maps.Receivers, members []membership.Member) {
-	type lists struct {
-		any     *maps.Receivers
-		sources map[netip.Addr]maps.Receivers
-	}
-	known := make(map[netip.Addr]*lists)
-	for key, to := range entries {
-		group := key.Group.NetAddr()
-		if key.Segment != s.slot {
-			continue
-		}
-		s.held[group] = append(s.held[group], key)
-		if !group.IsMulticast() {
-			continue
-		}
-		if known[group] == nil {
-			known[group] = &lists{sources: make(map[netip.Addr]maps.Receivers)}
-		}
-		if source := key.Source.NetAddr(); source.IsValid() {
-			known[group].sources[source] = to
-		} else {
-			known[group].any = &to
-		}
-	}
-	for group, l := range known {
-		if l.any == nil {
-			continue
-		}
-		for _, member := range members {
-			mode := membership.Include
-			if gets(*l.any, member) {
-				mode = membership.Exclude
-			}
-			var sources []netip.Addr
-			for source, to := range l.sources {
-				if gets(to, member) == (mode == membership.Include) {
-					sources = append(sources, source)
-				}
-			}
-			if mode == membership.Exclude || len(sources) > 0 {
-				s.table.Restore(now, member, group, mode, sources)
-			}
-		}
-	}
-}
-
-func gets(to maps.Receivers, member membership.Member) bool {
-	if member.Kind == membership.Port {
-		return slices.Contains(to.Ports, member.ID)
-	}
-	return slices.Contains(to.Remotes, member.ID)
 }
 
 // follow takes the settings and members of the state in force.
@@ -107,20 +38,16 @@ func (s *segmentGroups) follow(now time.Time, config membership.Config, members 
 	s.table.SetMembers(now, members)
 	s.settings, s.relays, s.all = settings, relays, true
 	s.lifetime = time.Duration(settings.Robustness)*settings.QueryInterval + settings.QueryResponseInterval
-	s.remotes = nil
-	for _, member := range members {
-		if member.Kind != membership.Port {
-			s.remotes = append(s.remotes, member)
-		}
-	}
 }
 
 // changes adds what the MDB should hold now and does not, and returns the
-// entries that it should no longer hold.
-func (s *segmentGroups) changes(put map[bpf.MDBKey]maps.Receivers) (remove []bpf.MDBKey) {
+// entries that it should no longer hold. all tells whether that was worked out
+// for every group.
+func (s *segmentGroups) changes(now time.Time, put map[bpf.MDBKey]maps.Receivers) (remove []bpf.MDBKey, all bool) {
 	changed := s.table.TakeChanges()
 	groups := changed.Groups
-	if s.all || len(changed.Everywhere) > 0 {
+	s.all = s.all || len(changed.Everywhere) > 0
+	if all = s.all && !now.Before(s.wait); all {
 		s.all = false
 		groups = s.table.Known()
 		for group := range s.held {
@@ -133,7 +60,18 @@ func (s *segmentGroups) changes(put map[bpf.MDBKey]maps.Receivers) (remove []bpf
 	for _, group := range groups {
 		remove = append(remove, s.replace(group, s.entries(group), put)...)
 	}
-	return remove
+	return remove, all
+}
+
+// soon is how long a change of every group may take without another one having
+// to wait for it: mostly it takes a few grace periods.
+const soon = 100 * time.Millisecond
+
+// rest lets the next change of every group wait, when this one took so long:
+// thousands of remotes that tell one after another what they want would keep
+// us busy with nothing else.
+func (s *segmentGroups) rest(took time.Duration) {
+	s.wait = time.Now().Add(min(4*max(took-soon, 0), time.Second))
 }
 
 // replace notes what a group's entries are now, and returns those that are gone.
@@ -151,18 +89,13 @@ func (s *segmentGroups) replace(group netip.Addr, want map[bpf.MDBKey]maps.Recei
 	return gone
 }
 
-// entries are those of a group. One of link-local scope has none where nobody
-// asks for memberships: not even ND would work otherwise.
+// entries are those of a group.
 func (s *segmentGroups) entries(group netip.Addr) map[bpf.MDBKey]maps.Receivers {
 	forwarding, known := s.table.Forwarding(group)
-	family := membership.FamilyOf(group)
-	if !known || membership.LinkLocal(group) && !s.table.HasQuerier(family) {
+	if !known {
 		return nil
 	}
-	everywhere := s.table.Everywhere(family)
-	if membership.SolicitedNode(group) {
-		everywhere = append(slices.Clone(everywhere), s.remotes...)
-	}
+	everywhere := s.table.Everywhere(membership.FamilyOf(group))
 	entries := map[bpf.MDBKey]maps.Receivers{
 		maps.GroupKey(s.slot, group, netip.Addr{}): s.receivers(forwarding.Default, everywhere),
 	}

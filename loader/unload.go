@@ -40,7 +40,7 @@ func Unload(pinPath, runDir string) error {
 		}
 	}
 	errs = append(errs, removePins(pinPath), restoreDevices(runDir))
-	for _, file := range []string{reportPath(runDir), formerPath(runDir), appliedPath(runDir), stagedPath(runDir)} {
+	for _, file := range []string{reportPath(runDir), formerPath(runDir), groupsReportPath(runDir), appliedPath(runDir), stagedPath(runDir)} {
 		if err := absent(os.Remove(file)); err != nil {
 			errs = append(errs, fmt.Errorf("removing the report: %w", err))
 		}
