@@ -101,5 +101,5 @@ func measureLookup(r *report, o *options, macs int) error {
 		return err
 	}
 	defer s.close()
-	return s.measure(r, o, plural(macs, "MAC"), subjects()[:1], 2000)
+	return s.measure(r, o, plural(macs, "MAC"), subjects(macs)[:1], 2000)
 }
