@@ -164,11 +164,12 @@ var targets = []target{{"broadcast", "ff:ff:ff:ff:ff:ff"}, {"multicast", "33:33:
 type replicator struct {
 	*pair
 	fan
-	relays bool // are used, where a zone has remotes enough
-	sender *lab.Guest
-	sinks  *contenderPrograms
-	counts contenderMaps
-	sent   uint64 // copies that there should have been since the sinks only count
+	relays    bool   // are used, where a zone has remotes enough
+	multicast string // settings of the segment, in YAML; "": the defaults
+	sender    *lab.Guest
+	sinks     *contenderPrograms
+	counts    contenderMaps
+	sent      uint64 // copies that there should have been since the sinks only count
 }
 
 func (run *fanoutRun) measure(r *report, f fan) (err error) {
@@ -335,6 +336,9 @@ func (rep *replicator) document() string {
 	fmt.Fprintf(&b, "environments:\n  - name: bench\n    segments:\n      - name: lan\n        vni: %d\n        members: [%s]\n", vni, strings.Join(members, ", "))
 	if rep.relays {
 		fmt.Fprintf(&b, "        relay: {vni: %d, threshold: %d}\n", relayVNI, relayThreshold)
+	}
+	if rep.multicast != "" {
+		fmt.Fprintf(&b, "        multicast: %s\n", rep.multicast)
 	}
 	fmt.Fprintf(&b, "        ports:\n          - {name: sender, host: %s, interface: %s, mac: %q}\n", host.Name, rep.sender.Port, rep.sender.MAC)
 	for n := range rep.ports {

@@ -235,7 +235,7 @@ func TestZones(t *testing.T) {
 }
 
 func TestScale(t *testing.T) {
-	r, _ := measured(t, "scale", "--macs", "1000", "--remotes", "10", "--starts", "10")
+	r, _ := measured(t, "scale", "--macs", "1000", "--remotes", "10", "--starts", "10", "--running", "10")
 	for _, m := range []string{"read", scaleLoad, "change one in a hundred", scaleMemory, programEncap} {
 		has(t, r, "1000 MACs", m, "overcast")
 	}
@@ -243,6 +243,8 @@ func TestScale(t *testing.T) {
 	for _, m := range []string{"start to ready", scaleFirst, "take-over to ready"} {
 		has(t, r, "10 MACs, start", m, "overcast")
 	}
+	has(t, r, "10 remotes, running", "start to ready", "overcast")
+	has(t, r, "10 remotes, running", "CPU time of a query interval", "overcast")
 }
 
 // What is drawn is well formed, refers to nothing outside, and shows every figure.
