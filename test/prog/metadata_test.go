@@ -132,7 +132,7 @@ func (w *world) arrive(t *testing.T, r row) {
 	if err := w.Far.SendFrame(Uplink, r.packet.Data); err != nil {
 		t.Fatal(err)
 	}
-	want := Counts{Stats: orEmpty(r.stats), Drops: orEmpty(r.drops)}
+	want := Counts{Stats: orEmpty(r.stats), Copies: orEmpty(r.copied()), Drops: orEmpty(r.drops)}
 	var diff string
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		counts, err := w.Counts()
