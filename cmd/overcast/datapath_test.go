@@ -102,13 +102,14 @@ func pinned(t *testing.T) (flags []string, set *maps.Set) {
 		}
 	}
 	b, c := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
-	web := policy.Port{Name: "web", Interface: "tap0", MAC: policy.MAC{2, 0, 0, 0, 0, 1}, HasMAC: true}
+	web := policy.Port{Name: "web", Interface: "tap0", MAC: policy.MAC{2, 0, 0, 0, 0, 1}, HasMAC: true,
+		Governor: policy.Governor{Broadcast: policy.Rate{Copies: 1000}}}
 	late := policy.Port{Name: "late", Interface: "tap1", MAC: policy.MAC{2, 0, 0, 0, 0, 2}, HasMAC: true}
 	state := &policy.State{
 		Host:    policy.Host{Name: "a", VTEP: netip.MustParseAddr("192.0.2.1")},
 		Remotes: []policy.Remote{{Name: "b", VTEP: b}, {Name: "c", VTEP: c, Foreign: true}},
 		Segments: []policy.Segment{
-			{Environment: "shop", Name: "lan", VNI: 4500, Learning: true, FloodUnknown: true, Remotes: []netip.Addr{b}, Ports: []policy.Port{late, web},
+			{Environment: "shop", EnvironmentGovernor: policy.Governor{Multicast: policy.Rate{Bytes: 1e6}}, Name: "lan", VNI: 4500, Learning: true, FloodUnknown: true, Remotes: []netip.Addr{b}, Ports: []policy.Port{late, web},
 				FDB: []policy.Entry{{MAC: web.MAC, Port: "web"}, {MAC: late.MAC, Port: "late"}, {MAC: policy.MAC{2, 0, 0, 0, 0, 9}, VTEP: b}}},
 			{Environment: "lab", Name: "lan", VNI: 4501, Remotes: []netip.Addr{c}},
 		},
@@ -324,11 +325,58 @@ func TestRawTable(t *testing.T) {
 	}
 }
 
+// copied counts copies of a segment's frames, as the programs would.
+func copied(t *testing.T, set *maps.Set, segment uint32, class bpf.Class, frames, copies uint64) {
+	t.Helper()
+	perCPU := make([]bpf.CopyCount, ebpf.MustPossibleCPU())
+	perCPU[0] = bpf.CopyCount{Frames: frames, Copies: copies}
+	if err := set.Copies.Put(segment*bpf.Classes+uint32(class), perCPU); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Segments tell what frames to many cost there, and what was cut.
+func TestReplication(t *testing.T) {
+	flags, set := pinned(t)
+	copied(t, set, 1, bpf.ClassBroadcast, 4, 12)
+	copied(t, set, 1, bpf.ClassMulticast, 6, 3)
+	copied(t, set, 2, bpf.ClassUnknownUnicast, 1, 100)
+	drops := make([]bpf.DropCount, ebpf.MustPossibleCPU())
+	for i, reason := range []bpf.Drop{bpf.DropPortBroadcast, bpf.DropEnvironmentBroadcast, bpf.DropPortUnknownUnicast, bpf.DropEnvironmentMulticast} {
+		drops[0] = bpf.DropCount{Packets: uint64(i + 1), Bytes: 60}
+		for _, ifindex := range []uint32{2, 7} {
+			if err := set.Drops.Put(&bpf.DropKey{Reason: reason, Ifindex: ifindex, Segment: 1}, drops); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var got [][]any
+	for _, row := range rows(t, "segments", flags...) {
+		var classes []map[string]any
+		for _, class := range row["replication"].([]any) {
+			classes = append(classes, class.(map[string]any))
+		}
+		got = append(got, pick(classes, "class", "frames", "copies", "amplification", "cut")...)
+	}
+	if diff := cmp.Diff([][]any{
+		{"broadcast", 4.0, 12.0, 3.0, 6.0}, {"unknown_unicast", 0.0, 0.0, 0.0, 6.0}, {"multicast", 6.0, 3.0, 0.5, 8.0},
+		{"broadcast", 0.0, 0.0, 0.0, 0.0}, {"unknown_unicast", 1.0, 100.0, 100.0, 0.0}, {"multicast", 0.0, 0.0, 0.0, 0.0},
+	}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	table := strings.Split(overcast(t, append([]string{"segments", "-o", "wide"}, flags...)...).out, "\n")
+	for i, want := range [][]string{{"COPIED", "COPIES", "AMPLIFICATION", "CUT"}, {"10", "15", "1.5", "20"}, {"1", "100", "100.0", "0"}} {
+		if fields := strings.Fields(table[i]); !slices.Equal(fields[len(fields)-4:], want) {
+			t.Errorf("line %d ends with %v, should end with %v", i, fields[len(fields)-4:], want)
+		}
+	}
+}
+
 // A filter leaves of each map what belongs to what it chooses; how full a map
 // is does not change.
 func TestRawFilter(t *testing.T) {
 	flags, set := pinned(t)
-	verbs := map[string][]string{"ports": {"oc_ports", "oc_stats"}, "segments": {"oc_segments", "oc_vnis", "oc_floods", "oc_stats"},
+	verbs := map[string][]string{"ports": {"oc_ports", "oc_stats", "oc_governors", "oc_buckets"}, "segments": {"oc_segments", "oc_vnis", "oc_floods", "oc_stats", "oc_copies"},
 		"remotes": {"oc_remotes", "oc_vteps", "oc_stats"}, "fdb": {"oc_fdb", "oc_fdb_spill", "oc_fdb_learned"}, "drops": {"oc_drops"}}
 	cpus := make([]bpf.Counters, ebpf.MustPossibleCPU())
 	cpus[0].InPackets = 1
@@ -336,6 +384,18 @@ func TestRawFilter(t *testing.T) {
 		if err := set.Stats.Put(slot, cpus); err != nil {
 			t.Fatal(err)
 		}
+	}
+	held, err := set.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for element := range held.Governors {
+		if err := set.Buckets.Put(element, bpf.Bucket{Copies: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, segment := range []uint32{1, 2} {
+		copied(t, set, segment, bpf.ClassMulticast, 1, 2)
 	}
 	entries := func(filter string) map[string]int {
 		counts := make(map[string]int)
@@ -352,11 +412,11 @@ func TestRawFilter(t *testing.T) {
 		return counts
 	}
 	for filter, want := range map[string]map[string]int{
-		"":                  {"oc_ports": 1, "oc_vnis": 2, "oc_segments": 2, "oc_vteps": 4, "oc_remotes": 2, "oc_fdb": 3, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 3, "oc_stats": 5, "oc_drops": 2},
-		"--port web":        {"oc_ports": 1, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 1, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 2, "oc_stats": 3, "oc_drops": 1},
-		"--port late":       {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 2, "oc_stats": 2, "oc_drops": 0},
-		"--environment lab": {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 1, "oc_stats": 2, "oc_drops": 0},
-		"--segment nope":    {"oc_ports": 0, "oc_vnis": 0, "oc_segments": 0, "oc_vteps": 0, "oc_remotes": 0, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 0, "oc_stats": 0, "oc_drops": 0},
+		"":                  {"oc_ports": 1, "oc_vnis": 2, "oc_segments": 2, "oc_vteps": 4, "oc_remotes": 2, "oc_fdb": 3, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 3, "oc_stats": 5, "oc_drops": 2, "oc_governors": 2, "oc_buckets": 2, "oc_copies": 2},
+		"--port web":        {"oc_ports": 1, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 1, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 2, "oc_stats": 3, "oc_drops": 1, "oc_governors": 2, "oc_buckets": 2, "oc_copies": 1},
+		"--port late":       {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 2, "oc_stats": 2, "oc_drops": 0, "oc_governors": 1, "oc_buckets": 1, "oc_copies": 1},
+		"--environment lab": {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 1, "oc_stats": 2, "oc_drops": 0, "oc_governors": 0, "oc_buckets": 0, "oc_copies": 1},
+		"--segment nope":    {"oc_ports": 0, "oc_vnis": 0, "oc_segments": 0, "oc_vteps": 0, "oc_remotes": 0, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 0, "oc_stats": 0, "oc_drops": 0, "oc_governors": 0, "oc_buckets": 0, "oc_copies": 0},
 	} {
 		if diff := cmp.Diff(want, entries(filter)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", filter, diff)

@@ -33,6 +33,8 @@ type scope struct {
 	portSlots map[uint32]bool
 	remotes   map[uint32]bool
 	lists     map[uint32]bool // replication lists of the segments
+
+	environments map[uint32]bool // those of the segments
 }
 
 // scope works out what a filter leaves.
@@ -45,7 +47,7 @@ func (v *view) scope(f filter) (*scope, error) {
 		return nil, err
 	}
 	s := &scope{byPort: f.port != "", segments: make(map[uint32]bool), vnis: make(map[uint32]bool),
-		ports: make(map[uint32]bool), portSlots: make(map[uint32]bool), remotes: make(map[uint32]bool), lists: make(map[uint32]bool)}
+		ports: make(map[uint32]bool), portSlots: make(map[uint32]bool), remotes: make(map[uint32]bool), lists: make(map[uint32]bool), environments: make(map[uint32]bool)}
 	holds := make(map[string]bool) // segments with a wanted port
 	for _, p := range v.report.Ports {
 		if f.takes(p.Environment, p.Segment, p.Port) {
@@ -73,6 +75,7 @@ func (v *view) scope(f filter) (*scope, error) {
 func (s *scope) addSegment(slot uint32, snapshot *maps.Snapshot) {
 	value := snapshot.Segments[slot]
 	s.segments[slot], s.vnis[value.Vni] = true, true
+	s.environments[value.Environment] = true
 	for _, list := range []uint32{value.Ports, value.Remotes} {
 		s.lists[list] = list != 0
 	}
@@ -99,6 +102,15 @@ func (s *scope) hasMAC(k bpf.FDBKey, e bpf.FDBEntry) bool {
 // wanted port, whose segment is known even where that of the frame was not.
 func (s *scope) hasDrop(k bpf.DropKey) bool {
 	return s.hasDevice(k.Ifindex) || !s.byPort && s.hasSegment(k.Segment)
+}
+
+// hasGovernor takes the limits of wanted ports, and of the environments of
+// wanted segments, by their element in oc_governors.
+func (s *scope) hasGovernor(element uint32) bool {
+	if element < bpf.GovernorsEnvironments {
+		return s.hasPort(element / bpf.Classes)
+	}
+	return s.all || s.environments[(element-bpf.GovernorsEnvironments)/bpf.Classes]
 }
 
 // hasStats takes the counters of what is wanted, by their slot in oc_stats.

@@ -112,6 +112,8 @@ var (
 	remoteRoute     = prometheus.NewDesc("overcast_remote_route", "Whether there is a route to the remote.", []string{"host"}, nil)
 	inLine          = prometheus.NewDesc("overcast_datapath_in_line", "Whether all is on this machine as the documents want it.", nil, nil)
 	tunnelUp        = prometheus.NewDesc("overcast_tunnel_up", "Whether the tunnel device has its UDP port; if not, nothing is received.", nil, nil)
+	copiedFrames    = prometheus.NewDesc("overcast_replication_frames_total", "Packets to many of which copies were made, without those that a governor cut.", []string{"environment", "segment", "class"}, nil)
+	copiesMade      = prometheus.NewDesc("overcast_replication_copies_total", "Copies that were made of packets to many.", []string{"environment", "segment", "class"}, nil)
 	segmentMTU      = prometheus.NewDesc("overcast_segment_mtu_bytes", "Largest layer-3 packet of the segment.", []string{"environment", "segment"}, nil)
 )
 
@@ -122,7 +124,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 			out <- d.desc
 		}
 	}
-	for _, d := range []*prometheus.Desc{dropPackets, dropBytes, portUp, remoteRoute, inLine, tunnelUp, segmentMTU} {
+	for _, d := range []*prometheus.Desc{dropPackets, dropBytes, portUp, remoteRoute, inLine, tunnelUp, segmentMTU, copiedFrames, copiesMade} {
 		out <- d
 	}
 }
@@ -141,6 +143,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	for _, s := range report.Segments {
 		out <- prometheus.MustNewConstMetric(segmentMTU, prometheus.GaugeValue, float64(s.MTU), s.Environment, s.Segment)
 		m.counters(out, bpf.StatsSegments+s.Slot, segmentCounters, s.Environment, s.Segment)
+		m.copies(out, s)
 	}
 	for _, r := range report.Remotes {
 		out <- gauge(remoteRoute, r.MTU != 0, r.Host)
@@ -165,6 +168,19 @@ func (m *metrics) counters(out chan<- prometheus.Metric, slot uint32, descriptio
 	}
 	for _, d := range descriptions {
 		out <- prometheus.MustNewConstMetric(d.desc, prometheus.CounterValue, float64(d.of(counters)), labels...)
+	}
+}
+
+func (m *metrics) copies(out chan<- prometheus.Metric, s loader.SegmentReport) {
+	counts, err := m.set.CopyCounts(s.Slot)
+	if err != nil {
+		m.log.Warn("metrics", "error", err)
+		return
+	}
+	for class, count := range counts {
+		labels := []string{s.Environment, s.Segment, class.String()}
+		out <- prometheus.MustNewConstMetric(copiedFrames, prometheus.CounterValue, float64(count.Frames), labels...)
+		out <- prometheus.MustNewConstMetric(copiesMade, prometheus.CounterValue, float64(count.Copies), labels...)
 	}
 }
 

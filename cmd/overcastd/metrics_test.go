@@ -74,6 +74,15 @@ func testMetrics(t *testing.T) *metrics {
 			t.Fatal(err)
 		}
 	}
+	for class := range bpf.Class(bpf.Classes) {
+		perCPU := make([]bpf.CopyCount, cpus)
+		for cpu := range perCPU {
+			perCPU[cpu] = bpf.CopyCount{Frames: uint64(class) + 1, Copies: 10 * (uint64(class) + 1)}
+		}
+		if err := set.Copies.Put(1*bpf.Classes+uint32(class), perCPU); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i, key := range []bpf.DropKey{{Reason: bpf.DropPortSpoof, Ifindex: 7, Segment: 1}, {Reason: bpf.DropPortSpoof, Ifindex: 8, Segment: 2}, {Reason: bpf.DropVNIUnknown}} {
 		perCPU := make([]bpf.DropCount, cpus)
 		perCPU[0] = bpf.DropCount{Packets: uint64(i + 1), Bytes: uint64(i+1) * 60}
@@ -129,6 +138,11 @@ func TestMetrics(t *testing.T) {
 			want["overcast_"+kind+"_"+name+"_total{"+labels] = value
 		}
 	}
+	for class, n := range map[string]float64{"broadcast": 1, "unknown_unicast": 2, "multicast": 3} {
+		n *= float64(ebpf.MustPossibleCPU())
+		labels := "{class=" + class + ",environment=shop,segment=lan}"
+		want["overcast_replication_frames_total"+labels], want["overcast_replication_copies_total"+labels] = n, 10*n
+	}
 	// Every reason is there from the start.
 	for _, reason := range bpf.Drops() {
 		want[fmt.Sprintf("overcast_drops_total{reason=%s}", reason)] = 0
@@ -161,7 +175,7 @@ func TestMetricsOfProblems(t *testing.T) {
 // Names say the unit, counters end in _total and nothing else does, each has a
 // help, and no label grows without a bound: no MACs, addresses or ifindexes.
 func TestMetricNames(t *testing.T) {
-	bounded := []string{"environment", "segment", "port", "host", "reason", "result"}
+	bounded := []string{"environment", "segment", "port", "host", "reason", "class", "result"}
 	form := regexp.MustCompile(`^overcast_[a-z_]+$`)
 	for _, family := range gather(t, testMetrics(t)) {
 		name := family.GetName()
