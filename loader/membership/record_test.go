@@ -121,7 +121,7 @@ func TestRecords(t *testing.T) {
 					r.TakeChanges()
 					before := r.shown(group)
 					r.report(c.who, rec(row.kind, group, listed...))
-					r.want("state", r.state(c.who, group), expand(row.want+" ")[:len(expand(row.want+" "))-1])
+					r.want("state", r.state(c.who, group), expand(row.want + " ")[:len(expand(row.want+" "))-1])
 					var queries []string
 					for _, q := range row.sent {
 						queries = append(queries, fmt.Sprintf("%s: query v%d %s %s", c.who, newest(f), group, expand(q)))
