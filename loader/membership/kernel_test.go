@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,8 +30,9 @@ type kernelHost struct {
 	told    []string // what the kernel has sent, as describe has it
 }
 
-// newKernelHost makes one, in a network namespace of the test's own.
-func newKernelHost(t *testing.T) *kernelHost {
+// enterNamespace moves the test into a network namespace of its own, without a
+// name, which ends with it.
+func enterNamespace(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread()
 	before, err := netns.Get()
@@ -49,6 +52,12 @@ func newKernelHost(t *testing.T) *kernelHost {
 		}
 		runtime.UnlockOSThread()
 	})
+}
+
+// newKernelHost makes one, in a network namespace of the test's own.
+func newKernelHost(t *testing.T) *kernelHost {
+	t.Helper()
+	enterNamespace(t)
 	// The address must be there when the first socket joins.
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0o644); err != nil {
 		t.Fatal(err)
@@ -86,6 +95,7 @@ func newKernelHost(t *testing.T) *kernelHost {
 		}
 	}
 	all := uint16(unix.ETH_P_ALL)<<8 | uint16(unix.ETH_P_ALL)>>8
+	var err error
 	if h.raw, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(all)); err != nil {
 		t.Fatal(err)
 	}
@@ -245,5 +255,109 @@ func TestKernelListener(t *testing.T) {
 				h.wait("an older leave", "leave v1 "+group)
 			}
 		})
+	}
+}
+
+// The kernel's bridge, which a foreign remote is, takes our reports for
+// listeners, our queries and advertisements for those of a router.
+func TestKernelBridge(t *testing.T) {
+	for _, f := range Families {
+		t.Run(f.String(), func(t *testing.T) { tellBridge(t, f) })
+	}
+}
+
+// tellBridge sends what a foreign remote gets, of one family, to a bridge.
+func tellBridge(t *testing.T, f Family) {
+	enterNamespace(t)
+	ip := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	ip("ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", "1", "mcast_igmp_version", "3", "mcast_mld_version", "2")
+	sockets := make(map[string]int)
+	for _, name := range []string{"r0", "r1", "r2"} {
+		ip("ip", "link", "add", name, "type", "veth", "peer", "name", "x"+name)
+		ip("ip", "link", "set", name, "master", "br0", "up")
+		ip("ip", "link", "set", "x"+name, "up")
+		link, err := netlink.LinkByName("x" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(raw)
+		if err := unix.Bind(raw, &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index}); err != nil {
+			t.Fatal(err)
+		}
+		sockets[name] = raw
+	}
+	ip("ip", "link", "set", "br0", "up")
+	waitFor := func(what string, args []string, parts ...string) {
+		t.Helper()
+		var out string
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			out = ip(args...)
+			for _, line := range strings.Split(out, "\n") {
+				found := true
+				for _, part := range parts {
+					found = found && strings.Contains(line, part)
+				}
+				if found {
+					return
+				}
+			}
+		}
+		t.Fatalf("%s: no line with %q in\n%s", what, parts, out)
+	}
+	// A port learns once it forwards, and that is later than it is up.
+	for name := range sockets {
+		waitFor("a port that forwards", []string{"bridge", "link", "show", "dev", name}, "state forwarding")
+	}
+	r := fresh(t, testConfig(), port1, foreign1)
+	// send puts onto a port's wire what the remote is sent, of the family.
+	send := func(name string) {
+		t.Helper()
+		n := 0
+		for _, s := range r.Outbox() {
+			msg, err := Parse(s.Frame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if msg.Family != f || !slices.Contains(s.To, foreign1) {
+				continue
+			}
+			if _, err := unix.Write(sockets[name], s.Frame); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if n == 0 {
+			t.Fatal("nothing is sent")
+		}
+	}
+	entries := []string{"bridge", "-d", "-s", "mdb", "show", "dev", "br0"}
+	r.Advance(r.now) // asks it
+	send("r0")
+	waitFor("our query", entries, "router ports on br0: r0")
+	group, only, a := "239.1.2.3", "232.1.2.3", "10.1.0.1"
+	if f == IPv6 {
+		group, only, a = "ff0e::1234", "ff3e::1234", "2001:db8::1"
+	}
+	r.report(port1, rec(ModeIsExclude, group), rec(ChangeToInclude, only, a))
+	r.pass(10 * time.Millisecond)
+	send("r1")
+	waitFor("a report", entries, "port r1", "grp "+group, "filter_mode exclude")
+	waitFor("a report of a source", entries, "port r1", "grp "+only, "src "+a)
+	r.advertise(f, []Member{foreign1})
+	send("r2")
+	waitFor("our advertisement", entries, "router ports on br0: r2")
+	if out := ip(entries...); strings.Contains(out, "br0: r1") {
+		t.Errorf("reports make a router:\n%s", out)
 	}
 }
