@@ -29,6 +29,10 @@ const (
 	MaxSegments = 4095
 )
 
+// maxLimit is the most that the agent's own limits may be set to; more groups
+// or hosts than that are never there.
+const maxLimit = 1 << 24
+
 // Parse reads and checks documents. They are merged: hosts and environments may
 // be spread over them. The error is Problems, all of them.
 func Parse(docs []Document) (*Model, error) {
@@ -91,7 +95,9 @@ func misspelt(v value, key string) bool {
 type checker struct {
 	reader
 	// Some hosts could not be read, so who is unknown may be among them.
-	hostsUnread  bool
+	hostsUnread bool
+	// A zone could not be read, so a host without one may have it.
+	zonesUnread  bool
 	model        *Model
 	tunnelAt     *Position
 	vteps        map[netip.Addr]Position
@@ -173,6 +179,7 @@ func (c *checker) host(v value) {
 	c.need(v, fields, "name", "vtep")
 	h := Host{Foreign: c.boolean(fields["foreign"])}
 	h.Zone, _ = c.name(fields["zone"])
+	c.zonesUnread = c.zonesUnread || misspelt(v, "zone") || fields["zone"].node != nil && h.Zone == ""
 	var named, addressed bool
 	if h.Name, named = c.name(fields["name"]); named {
 		named = once(&c.reader, c.hosts, h.Name, fields["name"], "host "+h.Name)
@@ -212,12 +219,12 @@ func (c *checker) address(v value, want string) (netip.Addr, bool) {
 }
 
 func (c *checker) environment(v value) {
-	fields := c.fields(v, "name", "segments")
+	fields := c.fields(v, "name", "governor", "segments")
 	if fields == nil {
 		return
 	}
 	c.need(v, fields, "name")
-	e := Environment{}
+	e := Environment{Governor: c.governor(fields["governor"])}
 	var ok bool
 	if e.Name, ok = c.name(fields["name"]); ok {
 		once(&c.reader, c.environments, e.Name, fields["name"], "environment "+e.Name)
@@ -232,23 +239,24 @@ func (c *checker) environment(v value) {
 }
 
 func (c *checker) segment(v value, names map[string]Position) (SegmentSpec, bool) {
-	fields := c.fields(v, "name", "vni", "mtu", "learning", "unknown_unicast", "members", "ports")
+	fields := c.fields(v, "name", "vni", "mtu", "learning", "unknown_unicast", "multicast", "neighbor_answers", "relay", "members", "ports")
 	if fields == nil {
 		return SegmentSpec{}, false
 	}
 	c.need(v, fields, "name", "vni")
 	s := SegmentSpec{
-		Learning:     c.boolean(fields["learning"]),
-		FloodUnknown: c.choice(fields["unknown_unicast"], "drop", "flood") == 1,
-		MTU:          c.mtu(fields["mtu"]),
+		VNI:             c.vni(fields["vni"]),
+		MTU:             c.mtu(fields["mtu"]),
+		Learning:        c.boolean(fields["learning"]),
+		FloodUnknown:    c.choice(fields["unknown_unicast"], "drop", "flood") == 1,
+		Multicast:       c.multicast(fields["multicast"]),
+		NeighborAnswers: true,
+		Relay:           c.relay(fields["relay"]),
 	}
+	c.setBoolean(&s.NeighborAnswers, fields["neighbor_answers"])
 	var ok bool
 	if s.Name, ok = c.name(fields["name"]); ok {
 		once(&c.reader, names, s.Name, fields["name"], "segment "+s.Name+" of this environment")
-	}
-	if vni, ok := c.number(fields["vni"], 1, maxVNI); ok {
-		s.VNI = uint32(vni)
-		once(&c.reader, c.vnis, s.VNI, fields["vni"], fmt.Sprintf("VNI %d", s.VNI))
 	}
 	family := &family{hosts: make(map[string]bool)}
 	for _, item := range c.items(fields["members"]) {
@@ -258,7 +266,17 @@ func (c *checker) segment(v value, names map[string]Position) (SegmentSpec, bool
 	for _, item := range c.items(fields["ports"]) {
 		c.port(item, &s, in, family)
 	}
+	c.relayFits(fields["relay"], &s, family)
 	return s, true
+}
+
+// vni reads a VNI, which is a segment's own or that of its relays.
+func (c *checker) vni(v value) uint32 {
+	vni, ok := c.number(v, 1, maxVNI)
+	if ok {
+		once(&c.reader, c.vnis, uint32(vni), v, fmt.Sprintf("VNI %d", vni))
+	}
+	return uint32(vni)
 }
 
 func (c *checker) mtu(v value) int {
@@ -337,10 +355,18 @@ func (c *checker) member(v value, s *SegmentSpec, f *family) {
 		}
 	}
 	if h.Foreign && !s.Learning {
-		c.problem(v, "learning: true in this segment", "host %s is foreign, so its MACs must be learned", h.Name)
+		c.problem(v, toLearn(s), "host %s is foreign, so its MACs must be learned", h.Name)
 	}
 	c.join(v, h, f)
 	s.Members = append(s.Members, h.Name)
+}
+
+// toLearn is what it takes for a segment to learn: relays have to go.
+func toLearn(s *SegmentSpec) string {
+	if s.Relay.VNI != 0 {
+		return "learning: true and no relay in this segment"
+	}
+	return "learning: true in this segment"
 }
 
 // segmentSeen is what may be only once in a segment.
@@ -351,12 +377,13 @@ type segmentSeen struct {
 }
 
 func (c *checker) port(v value, s *SegmentSpec, in segmentSeen, f *family) {
-	fields := c.fields(v, "name", "host", "interface", "mac", "extra_macs", "ips")
+	fields := c.fields(v, "name", "host", "interface", "mac", "extra_macs", "ips", "governor")
 	if fields == nil {
 		return
 	}
 	c.need(v, fields, "name", "host", "interface")
 	var p PortSpec
+	p.Governor = c.governor(fields["governor"])
 	var ok bool
 	if p.Name, ok = c.name(fields["name"]); ok {
 		once(&c.reader, in.names, p.Name, fields["name"], "port "+p.Name+" of this segment")
@@ -389,7 +416,7 @@ func (c *checker) portMACs(v value, fields map[string]value, p *PortSpec, s *Seg
 			once(&c.reader, in.macs, p.MAC, at, "MAC "+p.MAC.String()+" of this segment")
 		}
 	} else if !s.Learning {
-		c.problem(v, "a mac, or learning: true in this segment", "port without mac in a segment that does not learn")
+		c.problem(v, "a mac, or "+toLearn(s), "port without mac in a segment that does not learn")
 	}
 	extra := fields["extra_macs"]
 	if extra.node == nil {
@@ -398,7 +425,7 @@ func (c *checker) portMACs(v value, fields map[string]value, p *PortSpec, s *Seg
 	if extra.node.Value == "any" {
 		p.AnyMAC = true
 		if !s.Learning {
-			c.problem(extra, "a list of MACs, or learning: true in this segment", "any MAC behind a port of a segment that does not learn")
+			c.problem(extra, "a list of MACs, or "+toLearn(s), "any MAC behind a port of a segment that does not learn")
 		}
 		return
 	}

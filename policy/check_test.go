@@ -26,6 +26,7 @@ const (
 	oneEnv   = hostsAB + "environments:\n  - name: e\n    segments:\n"
 	onePorts = oneEnv + "      - name: s\n        vni: 7\n        ports:\n"
 	oneLearn = oneEnv + "      - name: s\n        vni: 7\n        learning: true\n        ports:\n"
+	zoned    = "hosts:\n  - {name: a, vtep: 192.0.2.1, zone: az1}\n  - {name: b, vtep: 192.0.2.2}\n  - {name: t, vtep: 192.0.2.9, zone: az1, foreign: true}\nenvironments:\n  - name: e\n    segments:\n"
 	macA     = `"02:00:00:00:00:01"`
 	macB     = `"02:00:00:00:00:02"`
 )
@@ -35,6 +36,7 @@ const (
 	wantVTEP   = "want a unicast IPv4 or IPv6 address without a zone, like 192.0.2.1"
 	wantMAC    = `want a unicast MAC like "02:00:00:00:00:0a"`
 	wantDevice = "want a device name: 1 to 15 bytes, without slash, colon or space"
+	wantRate   = "want a number from 1 to 1000000000000; leave it out for no limit"
 	wantIP     = `want a unicast address without a prefix length, like "2001:45::4"`
 )
 
@@ -72,6 +74,14 @@ func place(file, before string) string {
 
 func port(rest string) string {
 	return "          - {name: p, host: a, interface: i, " + rest + "}\n"
+}
+
+func multicast(rest string) []string {
+	return []string{oneEnv + "      - {name: s, vni: 7, multicast: {" + rest + "}}\n"}
+}
+
+func governed(rest string) []string {
+	return []string{"environments:\n  - name: e\n    governor: {" + rest + "}\n"}
 }
 
 func vteps(text string) []string {
@@ -117,7 +127,60 @@ func TestTwins(t *testing.T) {
 		{"unknown member", []string{oneEnv + "      - {name: s, vni: 7, members: [a, <B>]}\n"}, "b", segments + ".members[1]", `there is no host "B"; want a host that is listed under hosts`},
 		{"foreign member", []string{oneEnv + "      - {name: s, vni: 7, members: [a, <t>]}\n"}, "b", segments + ".members[1]", "host t is foreign, so its MACs must be learned; want learning: true in this segment"},
 		{"ports not a list", []string{oneEnv + "      - {name: s, vni: 7, ports: <{}>}\n"}, "[]", segments + ".ports", "a mapping; want a list"},
-		{"segment key", []string{oneEnv + "      - {name: s, vni: 7, <member>: []}\n"}, "members", segments + ".member", `unknown key "member"; want one of name, vni, mtu, learning, unknown_unicast, members, ports (did you mean members?)`},
+		{"segment key", []string{oneEnv + "      - {name: s, vni: 7, <member>: []}\n"}, "members", segments + ".member", `unknown key "member"; want one of name, vni, mtu, learning, unknown_unicast, multicast, neighbor_answers, relay, members, ports (did you mean members?)`},
+		{"answers in capitals", []string{oneEnv + "      - {name: s, vni: 7, neighbor_answers: <True>}\n"}, "true", segments + ".neighbor_answers", `"True"; want true or false`},
+		// Multicast.
+		{"multicast of no value", []string{oneEnv + "      - name: s\n        vni: 7\n        multicast: <~>\n"}, "{}", segments + ".multicast", "no value; want a mapping with snooping, unknown_groups, fast_leave, querier, query_interval, query_response_interval, robustness, groups_per_port, groups, sources"},
+		{"multicast key", multicast("<fast_leaves>: true"), "fast_leave", segments + ".multicast.fast_leaves", `unknown key "fast_leaves"; want one of snooping, unknown_groups, fast_leave, querier, query_interval, query_response_interval, robustness, groups_per_port, groups, sources (did you mean fast_leave?)`},
+		{"snooping", multicast("snooping: <on>"), "false", segments + ".multicast.snooping", `"on"; want true or false`},
+		{"unknown groups", multicast("unknown_groups: <routers>"), "drop", segments + ".multicast.unknown_groups", `"routers"; want flood or drop`},
+		{"fast leave", multicast("fast_leave: <1>"), "true", segments + ".multicast.fast_leave", `"1"; want true or false`},
+		{"querier", multicast("querier: <no>"), "false", segments + ".multicast.querier", `"no"; want true or false`},
+		{"query interval without a unit", multicast("query_interval: <125>"), "125s", segments + ".multicast.query_interval", `"125"; want a duration from 1s to 8h49m4s, like 10s`},
+		{"query interval too short", multicast("query_interval: <999ms>, query_response_interval: 500ms"), "1000ms", segments + ".multicast.query_interval", `"999ms"; want a duration from 1s to 8h49m4s, like 10s`},
+		{"query interval too long", multicast("query_interval: <31744.1s>"), "31744s", segments + ".multicast.query_interval", `"31744.1s"; want a duration from 1s to 8h49m4s, like 10s`},
+		{"query interval huge", multicast("query_interval: <9999999999h>"), "8h", segments + ".multicast.query_interval", `"9999999999h"; want a duration from 1s to 8h49m4s, like 10s`},
+		{"query interval negative", multicast("query_interval: <-2m>"), "2m", segments + ".multicast.query_interval", `"-2m"; want a duration from 1s to 8h49m4s, like 10s`},
+		{"query interval list", multicast("query_interval: <[2m]>"), "2m", segments + ".multicast.query_interval", "a list; want a duration from 1s to 8h49m4s, like 10s"},
+		{"response interval too short", multicast("query_response_interval: <99ms>"), "100ms", segments + ".multicast.query_response_interval", `"99ms"; want a duration from 100ms to 52m54.4s, like 10s`},
+		{"response interval too long", multicast("query_interval: 8h, query_response_interval: <3175s>"), "3174400ms", segments + ".multicast.query_response_interval", `"3175s"; want a duration from 100ms to 52m54.4s, like 10s`},
+		{"response interval of the query interval", multicast("query_interval: 20s, query_response_interval: <20s>"), "19.9s", segments + ".multicast.query_response_interval", "20s with a query_interval of 20s; want less than the query_interval"},
+		{"response interval of the default", multicast("query_response_interval: <3m>"), "2m", segments + ".multicast.query_response_interval", "3m0s with a query_interval of 2m5s; want less than the query_interval"},
+		{"query interval below the default", multicast("query_interval: <10s>"), "11s", segments + ".multicast.query_interval", "10s with a query_response_interval of 10s; want more than the query_response_interval"},
+		{"robustness 0", multicast("robustness: <0>"), "1", segments + ".multicast.robustness", `"0"; want a number from 1 to 7`},
+		{"robustness 8", multicast("robustness: <8>"), "7", segments + ".multicast.robustness", `"8"; want a number from 1 to 7`},
+		{"groups of a port 0", multicast("groups_per_port: <0>"), "1", segments + ".multicast.groups_per_port", `"0"; want a number from 1 to 65536`},
+		{"groups of a port too many", multicast("groups_per_port: <65537>"), "65536", segments + ".multicast.groups_per_port", `"65537"; want a number from 1 to 65536`},
+		{"groups 0", multicast("groups: <0>"), "1", segments + ".multicast.groups", `"0"; want a number from 1 to 16777216`},
+		{"groups too many", multicast("groups: <16777217>"), "16777216", segments + ".multicast.groups", `"16777217"; want a number from 1 to 16777216`},
+		{"sources negative", multicast("sources: <-1>"), "0", segments + ".multicast.sources", `"-1"; want a number from 0 to 1024`},
+		{"sources too many", multicast("sources: <1025>"), "1024", segments + ".multicast.sources", `"1025"; want a number from 0 to 1024`},
+		// Relays.
+		{"relay without vni", []string{zoned + "      - {name: s, vni: 7, members: [a], relay: <{threshold: 2}>}\n"}, "{vni: 8}", segments + ".relay.vni", "missing; want a vni"},
+		{"relay of a number", []string{zoned + "      - {name: s, vni: 7, members: [a], relay: <8>}\n"}, "{vni: 8}", segments + ".relay", `"8"; want a mapping with vni, threshold`},
+		{"relay vni 0", []string{zoned + "      - {name: s, vni: 7, members: [a], relay: {vni: <0>}}\n"}, "8", segments + ".relay.vni", `"0"; want a number from 1 to 16777215`},
+		{"relay vni of its segment", []string{zoned + "      - {name: s, vni: «7», members: [a], relay: {vni: <7>}}\n"}, "8", segments + ".relay.vni", "VNI 7 is used already at FIRST; want another one"},
+		{"relay vni of another relay", []string{zoned + "      - {name: s, vni: 7, members: [a], relay: {vni: «9»}}\n      - {name: z, vni: 8, members: [a], relay: {vni: <9>}}\n"}, "10", "environments[0].segments[1].relay.vni", "VNI 9 is used already at FIRST; want another one"},
+		{"vni of a relay", []string{zoned + "      - {name: s, vni: 7, members: [a], relay: {vni: «9»}}\n      - {name: z, vni: <9>}\n"}, "10", "environments[0].segments[1].vni", "VNI 9 is used already at FIRST; want another one"},
+		{"relay threshold 0", []string{zoned + "      - {name: s, vni: 7, members: [a], relay: {vni: 8, threshold: <0>}}\n"}, "1", segments + ".relay.threshold", `"0"; want a number from 1 to 16777216`},
+		{"relay key", []string{zoned + "      - {name: s, vni: 7, members: [a], relay: {vni: 8, <treshold>: 2}}\n"}, "threshold", segments + ".relay.treshold", `unknown key "treshold"; want one of vni, threshold (did you mean threshold?)`},
+		{"relay where MACs are learned", []string{zoned + "      - name: s\n        vni: 7\n        members: [a]\n        relay: <{vni: 8}\n        learning: true>\n"}, "{vni: 8}\n        learning: false", segments + ".relay", "relayed frames come from the relay's VTEP, so MACs would be learned behind the wrong host; want learning: false, or no relay in this segment"},
+		{"relay and a foreign member", []string{zoned + "      - {name: s, vni: 7, relay: {vni: 8}, members: [a, <t>]}\n"}, "b", segments + ".members[1]", "host t is foreign, so its MACs must be learned; want learning: true and no relay in this segment"},
+		{"relay and a port without mac", []string{zoned + "      - {name: s, vni: 7, relay: {vni: 8}, ports: [<{name: p, host: a, interface: i}>]}\n"}, "{name: p, host: a, interface: i, mac: " + macA + "}", ports + "[0]", "port without mac in a segment that does not learn; want a mac, or learning: true and no relay in this segment"},
+		{"relay and any MAC", []string{zoned + "      - {name: s, vni: 7, relay: {vni: 8}, ports: [{name: p, host: a, interface: i, mac: " + macA + ", extra_macs: <any>}]}\n"}, "[" + macB + "]", ports + "[0].extra_macs", "any MAC behind a port of a segment that does not learn; want a list of MACs, or learning: true and no relay in this segment"},
+		{"relay without zones", []string{zoned + "      - name: s\n        vni: 7\n        members: [b]\n        relay: <{vni: 8}>\n      - {name: z, vni: 9, members: [a]}\n"}, "{vni: 8}\n        ports: [{name: p, host: a, interface: i, mac: " + macA + "}]", segments + ".relay", "no host of this segment has a zone, so none could be reached by a relay; want hosts with a zone, or no relay in this segment"},
+		// Governors.
+		{"governor of a number", []string{"environments:\n  - {name: e, governor: <100>}\n"}, "{}", "environments[0].governor", `"100"; want a mapping with broadcast, unknown_unicast, multicast`},
+		{"governor key", governed("<unicast>: {copies: 1}"), "unknown_unicast", "environments[0].governor.unicast", `unknown key "unicast"; want one of broadcast, unknown_unicast, multicast`},
+		{"governor of no class", governed("broadcast: <{}>"), "{copies: 1}", "environments[0].governor.broadcast", "no limit given; want copies, bytes or both; leave the class out for no limit"},
+		{"governor class of a number", governed("multicast: <100>"), "{bytes: 100}", "environments[0].governor.multicast", `"100"; want a mapping with copies, bytes`},
+		{"governor class key", governed("multicast: {<packets>: 1}"), "copies", "environments[0].governor.multicast.packets", `unknown key "packets"; want one of copies, bytes`},
+		{"copies 0", governed("unknown_unicast: {copies: <0>}"), "1", "environments[0].governor.unknown_unicast.copies", `"0"; ` + wantRate},
+		{"bytes 0", governed("broadcast: {copies: 1, bytes: <0>}"), "1", "environments[0].governor.broadcast.bytes", `"0"; ` + wantRate},
+		{"bytes too many", governed("broadcast: {bytes: <1000000000001>}"), "1000000000000", "environments[0].governor.broadcast.bytes", `"1000000000001"; ` + wantRate},
+		{"bytes with a unit", governed("broadcast: {bytes: <10M>}"), "10000000", "environments[0].governor.broadcast.bytes", `"10M"; ` + wantRate},
+		{"governor of a port", []string{onePorts + port("mac: "+macA+", governor: {broadcast: {copies: <-1>}}")}, "1", ports + "[0].governor.broadcast.copies", `"-1"; ` + wantRate},
+		{"governor of a segment", []string{oneEnv + "      - {name: s, vni: 7, <governor>: auto}\n"}, "mtu", segments + ".governor", `unknown key "governor"; want one of name, vni, mtu, learning, unknown_unicast, multicast, neighbor_answers, relay, members, ports`},
 		// Ports.
 		{"port of no host", []string{onePorts + "          - {name: p, host: <c>, interface: i, mac: " + macA + "}\n"}, "b", ports + "[0].host", `there is no host "c"; want a host that is listed under hosts`},
 		{"port of a foreign host", []string{oneLearn + "          - {name: p, host: <t>, interface: i}\n"}, "a", ports + "[0].host", "host t is foreign and has no ports of ours; want a host with the agent, or the host under members"},
@@ -200,6 +263,46 @@ func TestUnreadHosts(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, c.want)
 			}
 		})
+	}
+}
+
+// A relay is not called useless for want of zones while some could not be read,
+// nor where nobody is a member yet.
+func TestUnreadZones(t *testing.T) {
+	const relay = "environments: [{name: e, segments: [{name: s, vni: 7, members: [a], relay: {vni: 8}}]}]\n"
+	const useless = "a.yaml:1:76: environments[0].segments[0].relay: no host of this segment has a zone, so none could be reached by a relay; want hosts with a zone, or no relay in this segment"
+	for name, c := range map[string]struct{ text, hosts, want string }{
+		"misspelt":      {relay, "hosts: [{name: a, vtep: 192.0.2.1, zoen: az1}]\n", `b.yaml:1:36: hosts[0].zoen: unknown key "zoen"; want one of name, vtep, zone, foreign (did you mean zone?)`},
+		"bad":           {relay, "hosts: [{name: a, vtep: 192.0.2.1, zone: 1/2}]\n", `b.yaml:1:42: hosts[0].zone: "1/2"; ` + wantName},
+		"no value":      {relay, "hosts: [{name: a, vtep: 192.0.2.1, zone: }]\n", "b.yaml:1:42: hosts[0].zone: no value; " + wantName},
+		"unread hosts":  {relay, "hosts: [{name: a, vtep: 192.0.2.1}, {vtep: 192.0.2.2}]\n", "b.yaml:1:37: hosts[1].name: missing; want a name"},
+		"can be read":   {relay, "hosts: [{name: a, vtep: 192.0.2.1}]\n", useless},
+		"another's":     {relay, "hosts: [{name: a, vtep: 192.0.2.1}, {name: b, vtep: 192.0.2.2, zone: az1}]\n", useless},
+		"a zone":        {relay, "hosts: [{name: a, vtep: 192.0.2.1, zone: az1}]\n", ""},
+		"nobody's yet":  {"environments: [{name: e, segments: [{name: s, vni: 7, relay: {vni: 8}}]}]\n", "hosts: []\n", ""},
+		"a port's host": {"environments: [{name: e, segments: [{name: s, vni: 7, relay: {vni: 8}, ports: [{name: p, host: a, interface: i, mac: " + macA + "}]}]}]\n", "hosts: [{name: a, vtep: 192.0.2.1, zone: az1}]\n", ""},
+		"a foreign host's alone": {"environments: [{name: e, segments: [{name: s, vni: 7, learning: true, members: [t], relay: {vni: 8}}]}]\n", "hosts: [{name: t, vtep: 192.0.2.9, zone: az1, foreign: true}]\n",
+			"a.yaml:1:92: environments[0].segments[0].relay: relayed frames come from the relay's VTEP, so MACs would be learned behind the wrong host; want learning: false, or no relay in this segment\n" +
+				strings.Replace(useless, ":76:", ":92:", 1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			if _, err := parse(t, c.text, c.hosts); err != nil {
+				got = err.Error()
+			}
+			if got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+// A wrong time is told alone: the other of the pair cannot be judged by it.
+func TestWrongIntervals(t *testing.T) {
+	_, err := parse(t, multicast("query_interval: 0s, query_response_interval: 200s")[0])
+	const want = `a.yaml:8:55: environments[0].segments[0].multicast.query_interval: "0s"; want a duration from 1s to 8h49m4s, like 10s`
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,19 +60,30 @@ func TestState(t *testing.T) {
 	web := Port{Name: "web", Interface: "tap-web", MAC: webMAC, HasMAC: true,
 		IPs: []netip.Addr{netip.MustParseAddr("2001:45::5"), netip.MustParseAddr("10.9.0.2")}}
 	cluster := Port{Name: "cluster", Interface: "tap-clu", AnyMAC: true}
+	neighbors := func(client, web Neighbor) []Neighbor {
+		var all []Neighbor
+		for i, ip := range []string{"10.9.0.1", "10.9.0.2", "2001:45::4", "2001:45::5"} {
+			n := []Neighbor{client, web}[i%2]
+			n.IP, n.MAC = netip.MustParseAddr(ip), []MAC{clientMAC, webMAC}[i%2]
+			all = append(all, n)
+		}
+		return all
+	}
 	wants := map[string]*State{
 		"host-a": {
 			Host: a, Tunnel: Tunnel{VXLAN, 4789}, Remotes: []Remote{b, tor},
-			Segments: []Segment{{Environment: "shop", Name: "lan", VNI: 4500, Learning: true,
+			Segments: []Segment{{Environment: "shop", Name: "lan", VNI: 4500, Learning: true, Multicast: DefaultMulticast(), NeighborAnswers: true,
 				Remotes: []netip.Addr{b.VTEP, tor.VTEP}, Ports: []Port{client},
-				FDB: []Entry{{MAC: clientMAC, Port: "client"}, {MAC: webMAC, VTEP: b.VTEP}, {MAC: clientExtra, Port: "client"}}}},
+				FDB:       []Entry{{MAC: clientMAC, Port: "client"}, {MAC: webMAC, VTEP: b.VTEP}, {MAC: clientExtra, Port: "client"}},
+				Neighbors: neighbors(Neighbor{Port: "client"}, Neighbor{VTEP: b.VTEP})}},
 		},
 		"host-b": {
 			Host: b, Tunnel: Tunnel{VXLAN, 4789}, Remotes: []Remote{a, tor},
-			Segments: []Segment{{Environment: "shop", Name: "lan", VNI: 4500, Learning: true,
+			Segments: []Segment{{Environment: "shop", Name: "lan", VNI: 4500, Learning: true, Multicast: DefaultMulticast(), NeighborAnswers: true,
 				Remotes: []netip.Addr{a.VTEP, tor.VTEP}, Ports: []Port{cluster, web},
-				FDB: []Entry{{MAC: clientMAC, VTEP: a.VTEP}, {MAC: webMAC, Port: "web"}, {MAC: clientExtra, VTEP: a.VTEP}}},
-				{Environment: "shop", Name: "empty", VNI: 4501}},
+				FDB:       []Entry{{MAC: clientMAC, VTEP: a.VTEP}, {MAC: webMAC, Port: "web"}, {MAC: clientExtra, VTEP: a.VTEP}},
+				Neighbors: neighbors(Neighbor{VTEP: a.VTEP}, Neighbor{Port: "web"})},
+				{Environment: "shop", Name: "empty", VNI: 4501, Multicast: DefaultMulticast(), NeighborAnswers: true}},
 		},
 	}
 	for host, want := range wants {
@@ -235,6 +247,9 @@ func FuzzParse(f *testing.F) {
 	f.Add(strings.ReplaceAll(good, "host-b", "host-c"))
 	f.Add("hosts: [{name: a, vtep: ::}]\n")
 	f.Add("a: &a [*a]\n")
+	f.Add(settled)
+	f.Add(strings.ReplaceAll(settled, "s,", ","))
+	f.Add(strings.ReplaceAll(settled, "learning: false", "learning: true"))
 	f.Fuzz(func(t *testing.T, text string) {
 		model, err := Parse([]Document{{Name: "f", Data: []byte(text)}})
 		if err != nil {
@@ -271,6 +286,12 @@ func checkState(t *testing.T, model *Model, h Host) {
 		remotes[r.VTEP] = true
 	}
 	for _, s := range state.Segments {
+		if m := s.Multicast; m.QueryResponseInterval >= m.QueryInterval || m.Robustness == 0 || m.Groups == 0 {
+			t.Fatalf("%s: multicast that cannot be: %+v", s.Object(), m)
+		}
+		if s.Relay.VNI == s.VNI || s.Relay.VNI != 0 && (s.Learning || s.Relay.Threshold == 0) {
+			t.Fatalf("%s: a relay that cannot be: %+v", s.Object(), s)
+		}
 		ports := make(map[string]bool)
 		for _, p := range s.Ports {
 			ports[p.Name] = true
@@ -278,6 +299,11 @@ func checkState(t *testing.T, model *Model, h Host) {
 		for _, e := range s.FDB {
 			if local := e.Port != ""; local && !ports[e.Port] || !local && !remotes[e.VTEP] {
 				t.Fatalf("%s: entry that leads nowhere: %+v", s.Object(), e)
+			}
+		}
+		for _, n := range s.Neighbors {
+			if !slices.Contains(s.FDB, Entry{MAC: n.MAC, Port: n.Port, VTEP: n.VTEP}) {
+				t.Fatalf("%s: neighbour whose MAC is elsewhere: %+v", s.Object(), n)
 			}
 		}
 	}

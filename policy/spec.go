@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -232,17 +233,57 @@ func (r *reader) boolean(v value) bool {
 }
 
 func (r *reader) number(v value, least, most int) (int, bool) {
-	want := fmt.Sprintf("a number from %d to %d", least, most)
+	n, ok := r.numberFor(v, int64(least), int64(most), fmt.Sprintf("a number from %d to %d", least, most))
+	return int(n), ok
+}
+
+// numberFor reads a number where its bounds alone would not tell enough.
+func (r *reader) numberFor(v value, least, most int64, want string) (int64, bool) {
 	s, ok := r.text(v, want)
 	if !ok {
 		return 0, false
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < least || n > most || strconv.Itoa(n) != s {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < least || n > most || strconv.FormatInt(n, 10) != s {
 		r.problem(v, want, "%q", s)
 		return 0, false
 	}
 	return n, true
+}
+
+// duration reads a time with its unit, as time.ParseDuration has it.
+func (r *reader) duration(v value, least, most time.Duration) (time.Duration, bool) {
+	want := fmt.Sprintf("a duration from %s to %s, like 10s", least, most)
+	s, ok := r.text(v, want)
+	if !ok {
+		return 0, false
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < least || d > most {
+		r.problem(v, want, "%q", s)
+		return 0, false
+	}
+	return d, true
+}
+
+// setBoolean, setNumber and setDuration leave what is there where a key is not
+// given.
+func (r *reader) setBoolean(to *bool, v value) {
+	if v.node != nil {
+		*to = r.boolean(v)
+	}
+}
+
+func (r *reader) setNumber(to *int, v value, least, most int) {
+	if n, ok := r.number(v, least, most); ok {
+		*to = n
+	}
+}
+
+func (r *reader) setDuration(to *time.Duration, v value, least, most time.Duration) {
+	if d, ok := r.duration(v, least, most); ok {
+		*to = d
+	}
 }
 
 // choice reads one of a few words and returns its index.

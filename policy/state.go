@@ -79,7 +79,7 @@ func (m *Model) State(host string) (*State, error) {
 	remotes := make(map[netip.Addr]Remote)
 	for _, environment := range m.Environments {
 		for i := range environment.Segments {
-			if segment, ok := m.segmentFor(host, environment.Name, &environment.Segments[i], remotes); ok {
+			if segment, ok := m.segmentFor(host, &environment, &environment.Segments[i], remotes); ok {
 				s.Segments = append(s.Segments, segment)
 			}
 		}
@@ -90,18 +90,22 @@ func (m *Model) State(host string) (*State, error) {
 }
 
 // segmentFor works out a segment for a member of it, and notes the remotes.
-func (m *Model) segmentFor(host, environment string, spec *SegmentSpec, remotes map[netip.Addr]Remote) (Segment, bool) {
+func (m *Model) segmentFor(host string, environment *Environment, spec *SegmentSpec, remotes map[netip.Addr]Remote) (Segment, bool) {
 	members := spec.memberHosts()
 	if !members[host] {
 		return Segment{}, false
 	}
 	s := Segment{
-		Environment:  environment,
-		Name:         spec.Name,
-		VNI:          spec.VNI,
-		MTU:          spec.MTU,
-		Learning:     spec.Learning,
-		FloodUnknown: spec.FloodUnknown,
+		Environment:         environment.Name,
+		EnvironmentGovernor: environment.Governor,
+		Name:                spec.Name,
+		VNI:                 spec.VNI,
+		MTU:                 spec.MTU,
+		Learning:            spec.Learning,
+		FloodUnknown:        spec.FloodUnknown,
+		Multicast:           spec.Multicast,
+		NeighborAnswers:     spec.NeighborAnswers,
+		Relay:               spec.Relay,
 	}
 	for name := range members {
 		if name == host {
@@ -123,9 +127,16 @@ func (m *Model) segmentFor(host, environment string, spec *SegmentSpec, remotes 
 			entry.MAC = mac
 			s.FDB = append(s.FDB, entry)
 		}
+		// Without a MAC there is nothing to answer.
+		if port.HasMAC {
+			for _, ip := range port.IPs {
+				s.Neighbors = append(s.Neighbors, Neighbor{IP: ip, MAC: port.MAC, Port: entry.Port, VTEP: entry.VTEP})
+			}
+		}
 	}
 	slices.SortFunc(s.Ports, func(a, b Port) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.FDB, func(a, b Entry) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
+	slices.SortFunc(s.Neighbors, func(a, b Neighbor) int { return a.IP.Compare(b.IP) })
 	return s, true
 }
 
