@@ -66,6 +66,12 @@ const (
 	SegmentNeighbors    = overcastOcSegmentFlagsOC_SEGMENT_NEIGHBORS
 )
 
+// Flags of a LearnedNeighbor.
+const (
+	NeighborRole   = overcastOcNeighborFlagsOC_NEIGHBOR_ROLE
+	NeighborRouter = overcastOcNeighborFlagsOC_NEIGHBOR_ROUTER
+)
+
 // Flags of a VNI.
 const VNIRelay = overcastOcVniFlagsOC_VNI_RELAY
 
