@@ -91,6 +91,8 @@ func Compile(state *policy.State, facts Facts, have *Snapshot, limits Limits) (*
 				Remotes:  make(map[uint32]bpf.Remote),
 				FDB:      make(map[bpf.FDBKey]bpf.FDBEntry),
 				Floods:   make(map[bpf.FloodKey]bpf.Flood),
+
+				Neighbors: make(map[bpf.NeighborKey]bpf.Neighbor),
 			},
 			SegmentNames: make(map[uint32]string),
 			PortNames:    make(map[uint32]string),
@@ -259,6 +261,9 @@ func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 	if segment.Multicast.Snooping {
 		value.Flags |= bpf.SegmentSnooping
 	}
+	if segment.NeighborAnswers {
+		value.Flags |= bpf.SegmentNeighbors
+	}
 	var remotes []uint32
 	for _, vtep := range segment.Remotes {
 		remotes = append(remotes, c.remotes[vtep])
@@ -284,6 +289,7 @@ func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 	c.want.SegmentNames[slot] = segment.Object()
 	c.want.VNIs[segment.VNI] = bpf.VNI{Segment: slot}
 	c.compileFDB(segment, slot)
+	c.compileNeighbors(segment, slot)
 	return nil
 }
 

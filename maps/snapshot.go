@@ -18,6 +18,8 @@ type Snapshot struct {
 	Remotes  map[uint32]bpf.Remote // by slot
 	FDB      map[bpf.FDBKey]bpf.FDBEntry
 	Floods   map[bpf.FloodKey]bpf.Flood // without those of the MDB
+
+	Neighbors map[bpf.NeighborKey]bpf.Neighbor // configured addresses
 }
 
 // Snapshot reads the maps.
@@ -47,6 +49,9 @@ func (s *Set) Snapshot() (*Snapshot, error) {
 		return nil, err
 	}
 	if snap.FDB, err = s.fdb().all(); err != nil {
+		return nil, err
+	}
+	if snap.Neighbors, err = s.neighbors().all(); err != nil {
 		return nil, err
 	}
 	if snap.Floods, err = s.floods().all(); err != nil {

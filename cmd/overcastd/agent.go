@@ -279,7 +279,7 @@ func (a *agent) heal() {
 	}
 	_ = a.path.Refresh() // told by publish
 	if _, err := a.path.Sweep(); err != nil {
-		a.log.Error("cannot sweep learned MACs", "error", err)
+		a.log.Error("cannot sweep what was learned", "error", err)
 	}
 	a.publish()
 }
