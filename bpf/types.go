@@ -34,6 +34,7 @@ type (
 	MDBEntry        = overcastOcMdbEntry
 	MDBKey          = overcastOcMdbKey
 	Neighbor        = overcastOcNeighbor
+	NeighborFlags   = overcastOcNeighborFlags
 	NeighborKey     = overcastOcNeighborKey
 	Path            = overcastOcPath
 	Port            = overcastOcPort
