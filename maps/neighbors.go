@@ -43,6 +43,47 @@ func (s *Set) LearnedNeighborEntries() (map[bpf.NeighborKey]bpf.LearnedNeighbor,
 	return s.learnedNeighbors().all()
 }
 
+// NeighborCount is how many addresses of a segment are known.
+type NeighborCount struct {
+	Configured int
+	Learned    int // and young enough to be used
+}
+
+// CountNeighbors counts the addresses that are known at this time (see
+// [Monotonic]), by slot of the segment.
+func (s *Set) CountNeighbors(now uint64) (map[uint32]NeighborCount, error) {
+	configured, err := s.neighbors().all()
+	if err != nil {
+		return nil, err
+	}
+	learned, err := s.learnedNeighbors().all()
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[uint32]NeighborCount)
+	for key := range configured {
+		count := counts[key.Segment]
+		count.Configured++
+		counts[key.Segment] = count
+	}
+	for key, entry := range learned {
+		// Of a configured one only the role was learned.
+		if _, twice := configured[key]; twice || isOlder(entry.Seen, now, NeighborAge) {
+			continue
+		}
+		count := counts[key.Segment]
+		count.Learned++
+		counts[key.Segment] = count
+	}
+	return counts, nil
+}
+
+// isOlder tells whether something was last seen longer ago than so long. It may
+// have been seen while we looked.
+func isOlder(seen, now uint64, age time.Duration) bool {
+	return now > seen && now-seen > uint64(age)
+}
+
 // SweepNeighbors removes the learned addresses that are too old at this time
 // (see [Monotonic]), and the roles of configured ones, and returns how many
 // those were.
@@ -56,7 +97,7 @@ func (s *Set) SweepNeighbors(now uint64) (int, error) {
 		if mac, ok := configured[key]; ok && mac.Mac == entry.Mac {
 			age = RoleAge
 		}
-		return now > entry.Seen && now-entry.Seen > uint64(age)
+		return isOlder(entry.Seen, now, age)
 	})
 }
 
