@@ -118,7 +118,7 @@ __attribute__((noinline)) int arp_answer(struct __sk_buff *skb, __u32 id)
 	struct ethhdr *eth;
 	__be32 from, to;
 
-	if (!segment || !arp_parse(&c, &eth, &from, &to) || !neigh_find_v4(skb, segment, id, to, !from, &owner))
+	if (!segment || !arp_parse(&c, &eth, &from, &to) || !neigh_find_v4(skb, segment, id, to, &owner))
 		return VERDICT_PASS;
 	return arp_reply(skb, eth->h_source, from, to, &owner, id);
 }

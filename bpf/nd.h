@@ -275,7 +275,7 @@ __attribute__((noinline)) int nd_answer(struct __sk_buff *skb, __u32 id)
 	struct nd_message *nd = ip ? parse_bytes(&c, sizeof(*nd)) : NULL;
 	struct neigh_owner owner = {};
 
-	if (!segment || !nd || !neigh_find_v6(skb, segment, id, &nd->target, nd_is_unspecified(&ip->saddr), &owner))
+	if (!segment || !nd || !neigh_find_v6(skb, segment, id, &nd->target, &owner))
 		return VERDICT_PASS;
 	/* An advertisement that says that a router is none has it taken off the
 	 * asker's list of default routers (RFC 4861 7.2.5), which has link-local

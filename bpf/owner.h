@@ -76,8 +76,9 @@ static __always_inline bool neigh_learn(const struct oc_segment *segment, const 
 	return moved;
 }
 
-/* Somebody is about to take an address. Whoever had it will say so, if there
- * still is one, and is then learned again. */
+/* Somebody is about to take an address. A learned owner is forgotten, and so not
+ * answered for: it must say itself that it is still there, and is then learned
+ * again; or one that has gone would keep the address. */
 static __always_inline void neigh_doubt(const struct oc_neighbor_key *key, const __u8 *mac)
 {
 	struct oc_learned_neighbor *learned = bpf_map_lookup_elem(&oc_neighbors_learned, key);
@@ -87,13 +88,12 @@ static __always_inline void neigh_doubt(const struct oc_neighbor_key *key, const
 }
 
 /*
- * Finds in whose name a question from a port is answered. probe: it is asked by
- * one who wants the address for itself; a learned owner must then answer
- * itself, or one that has gone would keep the address. Behind the port that asks
- * the owner has heard the question; this is also who asks for its own address.
+ * Finds in whose name a question from a port is answered. Behind the port that
+ * asks the owner has heard the question; this is also who asks for its own
+ * address.
  */
 static __always_inline bool neigh_find(const struct __sk_buff *skb, const struct oc_segment *segment,
-				       const struct oc_neighbor_key *key, bool probe, struct neigh_owner *owner)
+				       const struct oc_neighbor_key *key, struct neigh_owner *owner)
 {
 	struct oc_learned_neighbor *learned = bpf_map_lookup_elem(&oc_neighbors_learned, key);
 	struct oc_neighbor *configured = bpf_map_lookup_elem(&oc_neighbors, key);
@@ -106,7 +106,7 @@ static __always_inline bool neigh_find(const struct __sk_buff *skb, const struct
 		if (learned && mac_equal(learned->mac, owner->mac))
 			owner->flags = learned->flags;
 	} else {
-		if (probe || !learned || !neigh_is_fresh(learned))
+		if (!learned || !neigh_is_fresh(learned))
 			return false;
 		__builtin_memcpy(owner->mac, learned->mac, OC_MAC_LEN);
 		owner->flags = learned->flags;
@@ -116,20 +116,20 @@ static __always_inline bool neigh_find(const struct __sk_buff *skb, const struct
 }
 
 static __always_inline bool neigh_find_v4(const struct __sk_buff *skb, const struct oc_segment *segment, __u32 id,
-					  __be32 addr, bool probe, struct neigh_owner *owner)
+					  __be32 addr, struct neigh_owner *owner)
 {
 	struct oc_neighbor_key key = {.segment = id};
 
 	addr_from_v4(&key.addr, addr);
-	return neigh_find(skb, segment, &key, probe, owner);
+	return neigh_find(skb, segment, &key, owner);
 }
 
 static __always_inline bool neigh_find_v6(const struct __sk_buff *skb, const struct oc_segment *segment, __u32 id,
-					  const struct oc_addr *addr, bool probe, struct neigh_owner *owner)
+					  const struct oc_addr *addr, struct neigh_owner *owner)
 {
 	struct oc_neighbor_key key = {.segment = id, .addr = *addr};
 
-	return neigh_find(skb, segment, &key, probe, owner);
+	return neigh_find(skb, segment, &key, owner);
 }
 
 /* Sends what stands in the frame's place back to the port that it came from. */

@@ -134,11 +134,13 @@ func TestNeighborAnswers(t *testing.T) {
 					w.eventually("the segment of "+h.Name+" without answers", func() bool { return len(w.neighbors(h)) == 0 })
 				}
 				before := w.answered(w.Hosts[0])
-				w.flush(w.guests...)
-				w.ping(a, "10.9.0.2")
-				w.ping(a, "2001:45::2")
+				for range 2 { // nor is learned from the first
+					w.flush(w.guests...)
+					w.ping(a, "10.9.0.2")
+					w.ping(a, "2001:45::2")
+				}
 				got := questions(wires)
-				if got["ARP 10.9.0.2"] == 0 || got["ND 2001:45::2"] == 0 || w.answered(w.Hosts[0]) != before {
+				if got["ARP 10.9.0.2"] < 2 || got["ND 2001:45::2"] < 2 || w.answered(w.Hosts[0]) != before {
 					t.Errorf("with answers off, only these questions crossed the cloud: %v; %d were answered", got, w.answered(w.Hosts[0])-before)
 				}
 				w.clean()
