@@ -49,6 +49,9 @@ var rawReaders = map[string]func(*ebpf.Map, *scope) ([]rawEntry, int, error){
 	"oc_stats":       rawReadPerCPU[uint32, bpf.Counters]((*scope).hasStats),
 	"oc_drops":       rawReadPerCPU[bpf.DropKey, bpf.DropCount]((*scope).hasDrop),
 	"oc_pacers":      rawRead(func(s *scope, slot uint32, _ uint64) bool { return s.hasPort(slot) }),
+
+	"oc_neighbors":         rawRead(func(s *scope, k bpf.NeighborKey, n bpf.Neighbor) bool { return s.hasNeighbor(k, n.Mac) }),
+	"oc_neighbors_learned": rawRead(func(s *scope, k bpf.NeighborKey, n bpf.LearnedNeighbor) bool { return s.hasNeighbor(k, n.Mac) }),
 }
 
 // rawRead makes a reader: it returns what the scope has, and the number of all.

@@ -32,7 +32,8 @@ type scope struct {
 	ports     map[uint32]bool // by ifindex
 	portSlots map[uint32]bool
 	remotes   map[uint32]bool
-	lists     map[uint32]bool // replication lists of the segments
+	lists     map[uint32]bool     // replication lists of the segments
+	macs      map[bpf.FDBKey]bool // those behind the wanted ports, if a port is asked for
 
 	environments map[uint32]bool // those of the segments
 }
@@ -69,7 +70,23 @@ func (v *view) scope(f filter) (*scope, error) {
 			s.remotes[member.Remote] = true
 		}
 	}
-	return s, nil
+	return s, s.addMACs(v)
+}
+
+// addMACs finds what is behind the wanted ports.
+func (s *scope) addMACs(v *view) error {
+	if !s.byPort {
+		return nil
+	}
+	places, err := v.places()
+	if err != nil {
+		return err
+	}
+	s.macs = make(map[bpf.FDBKey]bool)
+	for key, place := range places {
+		s.macs[key] = s.hasMAC(key, place)
+	}
+	return nil
 }
 
 func (s *scope) addSegment(slot uint32, snapshot *maps.Snapshot) {
@@ -96,6 +113,11 @@ func (s *scope) hasMember(k bpf.VTEPKey, member bpf.VTEP) bool {
 // hasMAC takes the MACs of wanted segments, and of wanted ports alone.
 func (s *scope) hasMAC(k bpf.FDBKey, e bpf.FDBEntry) bool {
 	return s.hasSegment(k.Segment) && (!s.byPort || e.Kind == bpf.KindPort && s.hasDevice(e.Id))
+}
+
+// hasNeighbor takes the addresses of wanted segments, and of wanted ports alone.
+func (s *scope) hasNeighbor(k bpf.NeighborKey, mac [6]byte) bool {
+	return s.hasSegment(k.Segment) && (!s.byPort || s.macs[bpf.FDBKey{Segment: k.Segment, Mac: mac}])
 }
 
 // hasDrop takes what was dropped in a wanted segment, and what came from a
