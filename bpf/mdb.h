@@ -63,13 +63,20 @@ static __always_inline bool mdb_read(struct cursor c, struct oc_mdb_key *key)
 	return false;
 }
 
+/* Has the agent said within this time that it reads oc_events? What it said a
+ * moment ago may be ahead of the coarse clock, which stands still for a tick. */
+static __always_inline bool mdb_is_kept(const struct oc_snoop *snoop, __u64 within)
+{
+	return snoop->alive && (__s64)(bpf_ktime_get_coarse_ns() - snoop->alive) < (__s64)within;
+}
+
 /* The agent may be gone, or have missed what somebody asked for: then all
  * groups are flooded, so that nobody starves. */
 static __always_inline bool mdb_is_current(__u32 segment)
 {
 	struct oc_snoop *snoop = bpf_map_lookup_elem(&oc_snoops, &segment);
 
-	return snoop && snoop->alive && !snoop->missed && bpf_ktime_get_coarse_ns() - snoop->alive < snoop->lifetime;
+	return snoop && !snoop->missed && mdb_is_kept(snoop, snoop->lifetime);
 }
 
 static __always_inline struct oc_group *mdb_get(const struct oc_mdb_key *key)

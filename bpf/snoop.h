@@ -9,6 +9,7 @@
 
 #include "pace.h"
 #include "maps.h"
+#include "mdb.h"
 #include "parse.h"
 #include "verdict.h"
 
@@ -163,7 +164,6 @@ __attribute__((noinline)) int snoop_frame(struct __sk_buff *skb, __u32 segment, 
 	struct oc_event head = {.segment = segment, .ifindex = remote ? 0 : skb->ifindex, .remote = remote, .length = skb->len};
 	enum snoop what = snoop_read(c, remote);
 	struct oc_snoop *snoop;
-	__u64 now;
 
 	if (what == SNOOP_NONE)
 		return VERDICT_PASS;
@@ -172,14 +172,13 @@ __attribute__((noinline)) int snoop_frame(struct __sk_buff *skb, __u32 segment, 
 		return VERDICT_PASS;
 	if (what == SNOOP_TAKE && head.length > SNOOP_LARGE)
 		return DROP_SNOOP_OVERSIZED;
-	now = bpf_ktime_get_coarse_ns();
-	if (snoop->alive && now - snoop->alive < SNOOP_DEAD_NS) {
+	if (mdb_is_kept(snoop, SNOOP_DEAD_NS)) {
 		if (!remote && !pace(&oc_snoop_pacers, port, SNOOP_INTERVAL_NS, SNOOP_BURST_NS))
 			return what == SNOOP_TAKE ? DROP_SNOOP_LIMITED : VERDICT_PASS;
 		if (snoop_hand_over(skb, &head))
 			return what == SNOOP_TAKE ? VERDICT_SPENT : VERDICT_PASS;
 	}
 	/* It may have asked for what nobody knows of now. */
-	snoop->missed = now;
+	snoop->missed = bpf_ktime_get_coarse_ns();
 	return VERDICT_PASS;
 }
