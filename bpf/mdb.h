@@ -17,14 +17,15 @@ struct receivers {
 };
 
 /* To groups of these everybody listens, or nobody may forward them beyond the
- * node: 224.0.0.0/24 (RFC 4541 2.1.2), ff02::1, and the scopes 0 and 1 (RFC 4291 2.7). */
+ * node, or they are reserved: 224.0.0.0/24 (RFC 4541 2.1.2), ff02::1, and the
+ * scopes 0, 1 and 15 (RFC 4291 2.7). The agent tracks none of them. */
 static __always_inline bool mdb_is_for_all(const struct oc_addr *group)
 {
 	const __be32 *w = (const __be32 *)group->b;
 
 	if (group->b[0] != 0xff)
 		return (w[3] & bpf_htonl(0xffffff00)) == bpf_htonl(0xe0000000);
-	if ((group->b[1] & 0xf) <= 1)
+	if ((group->b[1] & 0xf) <= 1 || (group->b[1] & 0xf) == 0xf)
 		return true;
 	return w[0] == bpf_htonl(0xff020000) && !w[1] && !w[2] && w[3] == bpf_htonl(1);
 }

@@ -195,7 +195,7 @@ func (w *world) forAll() scene {
 	s := scene{name: "groups of all", mdb: map[bpf.MDBKey]maps.Receivers{
 		w.unknown("shop/wide", false): w.receivers(nil), w.unknown("shop/wide", true): w.receivers(nil),
 	}}
-	for _, address := range []string{"224.0.0.0", "224.0.0.1", "224.0.0.251", "224.0.0.255", "ff02::1", "ff00::5", "ff01::1", "ff11::5"} {
+	for _, address := range []string{"224.0.0.0", "224.0.0.1", "224.0.0.251", "224.0.0.255", "ff02::1", "ff00::5", "ff01::1", "ff11::5", "ff0f::1", "ff3f::5"} {
 		to := group(address)
 		from, remote := guest4(mac(0x0a, 5)), guest4(mac(0x0b, 2))
 		if to.IP.Is6() {
