@@ -170,8 +170,9 @@ __attribute__((noinline)) int snoop_frame(struct __sk_buff *skb, __u32 segment, 
 	snoop = bpf_map_lookup_elem(&oc_snoops, &segment);
 	if (!snoop)
 		return VERDICT_PASS;
-	if (what == SNOOP_TAKE && head.length > SNOOP_LARGE)
-		return DROP_SNOOP_OVERSIZED;
+	/* What tells of routers is never so large: nothing is missed of it. */
+	if (head.length > SNOOP_LARGE)
+		return what == SNOOP_TAKE ? DROP_SNOOP_OVERSIZED : VERDICT_PASS;
 	if (mdb_is_kept(snoop, SNOOP_DEAD_NS)) {
 		if (!remote && !pace(&oc_snoop_pacers, port, SNOOP_INTERVAL_NS, SNOOP_BURST_NS))
 			return what == SNOOP_TAKE ? DROP_SNOOP_LIMITED : VERDICT_PASS;

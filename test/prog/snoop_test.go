@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"testing"
@@ -394,6 +395,13 @@ func (w *world) largeRows() []heard {
 	for i := range rows {
 		rows[i].room = largeEvent
 	}
+	// No hello is so large. One that is tells nothing, and is nothing to miss.
+	hello := func(from net.HardwareAddr) []byte {
+		return pim(guest4(from), group("224.0.0.13"), pimHello, largeEvent-14-20+1)
+	}
+	larger := heard{row: w.copied("a hello of one byte more", hello(mac(0x0a, 5)), []int{6, 7})}
+	larger.drops = w.dropped(bpf.DropMTUUnanswerable, larger.packet.Ifindex, "shop/wide", largeEvent+1)
+	rows = append(rows, larger, heard{row: w.copiedFromRemote("a hello of one byte more, of a remote", hello(mac(0x0b, 2)), wideAll...)})
 	// A group's entry is found in what is scattered, too; such frames do not fit
 	// the tunnel, and port six alone gets them.
 	video, videoB := UDP(guest6(mac(0x0a, 5)), video6, 5000), UDP(guest6(mac(0x0b, 2)), video6, 5000)
