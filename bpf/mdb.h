@@ -64,8 +64,8 @@ static __always_inline bool mdb_read(struct cursor c, struct oc_mdb_key *key)
 	return false;
 }
 
-/* Has the agent said within this time that it reads oc_events? What it said a
- * moment ago may be ahead of the coarse clock, which stands still for a tick. */
+/* Has the agent said within this time that it reads oc_events? It may have said
+ * so in a tick after the one that is read here. */
 static __always_inline bool mdb_is_kept(const struct oc_snoop *snoop, __u64 within)
 {
 	return snoop->alive && (__s64)(bpf_ktime_get_coarse_ns() - snoop->alive) < (__s64)within;

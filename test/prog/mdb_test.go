@@ -280,7 +280,7 @@ func (w *world) belief() scene {
 	with(odd("the MDB holds for no time"), snooped(-time.Second, 0, "shop/wide"))
 	with(odd("the MDB has held for long enough"), snooped(-2*time.Second, time.Second, "shop/wide"))
 	with(read("the MDB holds still"), snooped(-2*time.Second, time.Hour, "shop/wide"))
-	// The agent's clock is finer than that of the programs.
+	// The clock of the programs stands still for a tick.
 	with(read("the agent has spoken this very moment"), snooped(10*millisecond, time.Second, "shop/wide"))
 	with(odd("a message was missed"), missed("shop/wide"))
 	with(read("a message of another segment was missed"), missed("shop/lan"))
