@@ -159,7 +159,7 @@ func (w *world) device(ifindex uint32) string {
 // await waits until what the row wants has been counted, and nothing else.
 func (w *world) await(t *testing.T, r row, before Counts) {
 	t.Helper()
-	want := Counts{Stats: orEmpty(r.stats), Drops: orEmpty(r.drops)}
+	want := Counts{Stats: orEmpty(r.stats), Copies: orEmpty(r.copied()), Drops: orEmpty(r.drops)}
 	var diff string
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		counts, err := w.Counts()
