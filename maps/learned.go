@@ -15,11 +15,13 @@ import (
 // fdb.h; IEEE 802.1Q 8.8.3). The programs do not use an older entry either.
 const LearnedAge = 300 * time.Second
 
-// Monotonic is the clock of the programs: CLOCK_MONOTONIC, in nanoseconds.
+// Monotonic is the clock of the programs (bpf_ktime_get_coarse_ns), in
+// nanoseconds. The fine clock is up to a tick ahead of it: a time of that would
+// be in their future.
 func Monotonic() uint64 {
 	var now unix.Timespec
 	// Cannot fail: the clock exists and the pointer is valid.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &now)
 	return uint64(now.Nano())
 }
 
