@@ -27,6 +27,7 @@ type party struct {
 	uplinks   map[netip.Addr]*lab.Witness // by VTEP
 	homes     map[*lab.Guest]netip.Addr   // the VTEP of each guest's host
 	fences    map[*lab.Guest]*stream
+	loose     bool // copies on the underlay are not looked at
 }
 
 // newParty builds a world of so many guests, g1 on the first host, g2 on the
@@ -246,7 +247,9 @@ func (p *party) aim(want []*lab.Guest) landing {
 	for _, g := range p.guests {
 		if slices.Contains(want, g) {
 			l.guests = append(l.guests, g)
-			l.copies[p.homes[g]] = 1
+			if !p.loose {
+				l.copies[p.homes[g]] = 1
+			}
 		}
 	}
 	return l
@@ -281,6 +284,9 @@ func (p *party) probe(s *stream) landing {
 		if n > 0 {
 			l.guests = append(l.guests, g)
 		}
+	}
+	if p.loose {
+		return l
 	}
 	from := p.homes[s.from]
 	for tunnel, tally := range p.uplinks[from].Carried(s.Stream) {
