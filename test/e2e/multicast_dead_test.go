@@ -13,6 +13,7 @@ import (
 // get it, and those that had asked go on getting it; when the agents are back
 // groups go only to who has asked for them, whenever that was.
 func TestMulticastWithoutAgent(t *testing.T) {
+	t.Parallel()
 	for _, group := range []string{"ff05::45", "239.1.2.3"} {
 		for _, dead := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s/%d", group, dead), func(t *testing.T) {

@@ -54,6 +54,7 @@ func (p *party) comes(s *stream, want ...*lab.Guest) {
 // they ask for from the others' side and no more, whether the switch's bridge
 // asks for memberships or only our hosts do, and while that changes.
 func TestMulticastWithKernelSwitch(t *testing.T) {
+	t.Parallel()
 	for _, underlay := range []lab.Family{lab.IPv4, lab.IPv6} {
 		for _, group := range []string{"ff05::45", "239.1.2.3"} {
 			t.Run(fmt.Sprintf("%s/%s", underlay, group), func(t *testing.T) {
@@ -101,6 +102,7 @@ func TestMulticastWithKernelSwitch(t *testing.T) {
 // gets what they ask for. One that nothing is heard from gets all groups of the
 // family, also those that others have asked for, until something is.
 func TestMulticastToPlainSwitch(t *testing.T) {
+	t.Parallel()
 	for _, group := range []string{"ff05::45", "239.1.2.3"} {
 		t.Run(group, func(t *testing.T) {
 			t.Parallel()

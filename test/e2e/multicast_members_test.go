@@ -18,13 +18,14 @@ import (
 // that is killed and returns, a host that vanishes and returns, and the move of
 // a guest. Members that are not concerned lose nothing by any of it.
 func TestMulticastReachesMembers(t *testing.T) {
+	t.Parallel()
 	for _, underlay := range []lab.Family{lab.IPv4, lab.IPv6} {
 		for _, group := range []string{"ff0e::45", "ff05::45", "239.1.2.3"} {
 			if underlay == lab.IPv6 && group == "ff05::45" {
 				continue // the scope does not meet the underlay anywhere
 			}
 			t.Run(fmt.Sprintf("%s/%s", underlay, group), func(t *testing.T) {
-				t.Parallel() // the time goes by in waiting for the protocols
+				t.Parallel()
 				p := newParty(t, lab.Options{Hosts: 3, Underlay: underlay}, 12, quick)
 				p.start()
 				c := p.Hosts[2]

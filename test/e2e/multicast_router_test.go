@@ -63,6 +63,7 @@ func askers(c *lab.Capture, group string) []string {
 // hosts, in the version that it speaks, and when it no longer is; and its
 // queries take the place of ours at every port.
 func TestMulticastRouter(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, group, unknown string
 		querier              lab.BridgeQuerier

@@ -16,6 +16,7 @@ import (
 // With unknown_groups: drop a group that nobody has asked for goes nowhere, and
 // is counted as dropped; one of link-local scope still goes to everybody.
 func TestUnknownGroupsDropped(t *testing.T) {
+	t.Parallel()
 	for _, family := range []struct{ group, local string }{{"ff05::45", "ff02::4545"}, {"239.1.2.3", "224.0.0.45"}} {
 		t.Run(family.group, func(t *testing.T) {
 			t.Parallel()
@@ -42,6 +43,7 @@ func TestUnknownGroupsDropped(t *testing.T) {
 // guests see each other's reports, as on a plain switch. A change of the
 // setting takes hold.
 func TestSnoopingOff(t *testing.T) {
+	t.Parallel()
 	p := newParty(t, lab.Options{Hosts: 2}, 4, quick+", snooping: false")
 	p.start()
 	six, four := p.send(p.guest(1), "ff05::45"), p.send(p.guest(1), "239.1.2.3")
@@ -110,6 +112,7 @@ func queriesFor(c *lab.Capture, group string) []lab.Frame {
 // With fast_leave a leave counts at once; without, the guest is asked whether
 // another listener is behind its port.
 func TestFastLeave(t *testing.T) {
+	t.Parallel()
 	for _, group := range []string{"ff05::45", "239.1.2.3"} {
 		t.Run(group, func(t *testing.T) {
 			t.Parallel()
@@ -144,6 +147,7 @@ func TestFastLeave(t *testing.T) {
 // where the version has no leave, until they have been silent for long; others
 // are not concerned, and lists of sources go on to work at other ports.
 func TestOlderVersions(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, group string
 		speak       func(*lab.Guest) error
@@ -184,6 +188,7 @@ func TestOlderVersions(t *testing.T) {
 // A guest whose link-local address is still tentative asks for groups from `::`
 // (RFC 3810 5.2.13), and gets them.
 func TestReportsWithoutAddress(t *testing.T) {
+	t.Parallel()
 	const group = "ff05::45"
 	p := newParty(t, lab.Options{Hosts: 2}, 4, quick)
 	for _, g := range p.pick(2, 3) {

@@ -14,6 +14,7 @@ import (
 // sources to others, between the modes and back, one source allowed and one
 // blocked; with sources behind the same host and behind another.
 func TestMulticastSources(t *testing.T) {
+	t.Parallel()
 	for _, group := range []string{"ff3e::8000:45", "232.1.2.3"} {
 		t.Run(group, func(t *testing.T) {
 			t.Parallel()
@@ -65,6 +66,7 @@ func TestMulticastSources(t *testing.T) {
 // one group: the guest gets what either socket wants, the host what either guest
 // wants, and each guest no more than it wants.
 func TestMulticastSourcesAreMerged(t *testing.T) {
+	t.Parallel()
 	for _, group := range []string{"ff3e::8000:45", "232.1.2.3"} {
 		t.Run(group, func(t *testing.T) {
 			t.Parallel()
