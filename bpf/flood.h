@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "governor.h"
 #include "mdb.h"
 #include "port.h"
 #include "remote.h"
@@ -33,8 +34,11 @@ struct flood {
 	 */
 	__u32 pending;
 	__u32 nothing;
+	__u32 copies; /* made so far, with that for .pending */
+	__u32 self;   /* the sender, if it is in the list that was searched for it */
 	__u32 packets;
 	__u32 bytes;
+	enum oc_class class;
 	bool by_device; /* every copy takes the tunnel device */
 	bool rest;      /* of those, only to remotes that BPF could have addressed itself */
 	bool resolved;  /* there is a remote that BPF can address itself */
@@ -69,6 +73,7 @@ static long flood_port(__u32 i, struct flood *f)
 		return 0;
 	stats_out(port->id, f->packets, f->bytes);
 	stats_out(OC_STATS_SEGMENTS + f->segment, f->packets, f->bytes);
+	f->copies++;
 	if (f->pending)
 		flood_copy(f, f->pending);
 	f->pending = ifindex;
@@ -107,6 +112,7 @@ static long flood_remote_by_device(__u32 i, struct flood *f)
 		return 0;
 	}
 	remote_count_out(f->skb, id & ~OC_RELAY, f->packets, f->bytes);
+	f->copies++;
 	flood_copy(f, oc_config.tunnel_ifindex);
 	return 0;
 }
@@ -137,6 +143,7 @@ static __always_inline __u32 flood_address(struct flood *f, __u32 id)
 		return 0;
 	}
 	remote_count_out(f->skb, id & ~OC_RELAY, f->packets, f->bytes);
+	f->copies++;
 	return path->ifindex;
 }
 
@@ -169,6 +176,20 @@ static __always_inline long flood_chunk(__u32 i, struct flood *f, long (*step)(_
 		return 1;
 	bpf_loop(f->chunk->count, step, f, 0);
 	return f->chunk->count < OC_CHUNK;
+}
+
+static long flood_self(__u32 i, struct flood *f)
+{
+	if (i >= OC_CHUNK)
+		return 1;
+	if (f->chunk->id[i] == f->skip)
+		f->self = f->skip;
+	return 0;
+}
+
+static long flood_chunk_self(__u32 i, struct flood *f)
+{
+	return flood_chunk(i, f, flood_self);
 }
 
 static long flood_chunk_ports(__u32 i, struct flood *f)
@@ -234,6 +255,60 @@ static __always_inline int flood_remotes(struct flood *f)
 	return uplink ? verdict_redirect(bpf_redirect(uplink, 0)) : VERDICT_SPENT;
 }
 
+/* How many destinations a list has. */
+static __always_inline __u32 flood_total(__u32 list)
+{
+	struct oc_flood_key key = {.list = list};
+	const struct oc_flood *first = list ? bpf_map_lookup_elem(&oc_floods, &key) : NULL;
+
+	return first ? first->total : 0;
+}
+
+/* How many ports a list has beside the sender, which is in the list of its
+ * segment, and may be in that of a group. */
+static __always_inline __u32 flood_others(struct flood *f, const struct oc_segment *segment, __u32 list)
+{
+	__u32 total = flood_total(list);
+
+	f->self = f->nothing;
+	if (!total)
+		return 0;
+	if (list == segment->ports)
+		return total - 1;
+	f->list = list;
+	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_self, f, 0);
+	return f->self ? total - 1 : total;
+}
+
+/* May the copies be made? port: slot of the port that the frame came from, or 0. */
+static __always_inline int flood_judge(const struct flood *f, const struct oc_segment *segment, __u32 port, __u32 copies)
+{
+	struct replication r = {
+		.port = port,
+		.environment = segment->environment,
+		.class = f->class,
+		.copies = (__u64)copies * f->packets,
+		.bytes = (__u64)copies * f->bytes,
+	};
+
+	return governor_judge(&r);
+}
+
+static __always_inline int flood_to_zone(struct flood *f, const struct oc_segment *segment,
+					 const struct receivers *to, bool relay)
+{
+	__u32 last = flood_ports(f, to->ports);
+
+	if (!relay || !to->zone)
+		return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
+	if (last)
+		flood_copy(f, last);
+	if (!pmtu_fits(f->skb, segment->mtu))
+		return DROP_MTU_UNANSWERABLE;
+	f->list = to->zone;
+	return flood_remotes(f);
+}
+
 /*
  * A frame of a remote, to local ports only: never tunnel to tunnel. But one that
  * came under the relay's VNI goes on under the segment's own, to the remotes of
@@ -249,20 +324,41 @@ static __always_inline int flood_from_remote(struct __sk_buff *skb, const struct
 		.segment = id,
 		.vni = segment->vni,
 		.nothing = segment->zero,
+		.copies = segment->zero,
 		.packets = skb_packets(skb),
 		.bytes = skb->len,
+		.class = governor_class(eth->h_dest),
 		.typed = typed,
 	};
-	__u32 last = flood_ports(&f, to->ports);
+	int verdict;
 
-	if (!relay || !to->zone)
+	if (segment->flags & OC_SEGMENT_GOVERNED) {
+		__u32 copies = flood_total(to->ports);
+
+		if (relay && pmtu_fits(skb, segment->mtu))
+			copies += flood_total(to->zone);
+		verdict = flood_judge(&f, segment, 0, copies);
+		if (verdict)
+			return verdict;
+	}
+	verdict = flood_to_zone(&f, segment, to, relay);
+	governor_count(id, f.class, f.packets, f.copies);
+	return verdict;
+}
+
+static __always_inline int flood_to_all(struct flood *f, const struct oc_segment *segment, const struct oc_port *port,
+					const struct receivers *to)
+{
+	__u32 last = flood_ports(f, to->ports);
+
+	if (!to->remotes)
 		return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
 	if (last)
-		flood_copy(&f, last);
-	if (!pmtu_fits(skb, segment->mtu))
-		return DROP_MTU_UNANSWERABLE;
-	f.list = to->zone;
-	return flood_remotes(&f);
+		flood_copy(f, last);
+	if (!pmtu_fits(f->skb, segment->mtu))
+		return pmtu_refuse(f->skb, f->eth, segment->mtu, port->id, port->segment);
+	f->list = to->remotes;
+	return flood_remotes(f);
 }
 
 /* A frame of a port, to other ports and to remotes. */
@@ -278,18 +374,24 @@ static __always_inline int flood_from_port(struct __sk_buff *skb, const struct e
 		.relay_vni = segment->relay_vni,
 		.skip = skb->ifindex,
 		.nothing = segment->zero,
+		.copies = segment->zero,
 		.packets = skb_packets(skb),
 		.bytes = skb->len,
+		.class = governor_class(eth->h_dest),
 		.typed = true,
 	};
-	__u32 last = flood_ports(&f, to->ports);
+	int verdict;
 
-	if (!to->remotes)
-		return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
-	if (last)
-		flood_copy(&f, last);
-	if (!pmtu_fits(skb, segment->mtu))
-		return pmtu_refuse(skb, eth, segment->mtu, port->id, port->segment);
-	f.list = to->remotes;
-	return flood_remotes(&f);
+	if (segment->flags & OC_SEGMENT_GOVERNED) {
+		__u32 copies = flood_others(&f, segment, to->ports);
+
+		if (to->remotes && pmtu_fits(skb, segment->mtu))
+			copies += flood_total(to->remotes);
+		verdict = flood_judge(&f, segment, port->id, copies);
+		if (verdict)
+			return verdict;
+	}
+	verdict = flood_to_all(&f, segment, port, to);
+	governor_count(f.segment, f.class, f.packets, f.copies);
+	return verdict;
 }

@@ -19,11 +19,6 @@ static __always_inline void group_pull(struct __sk_buff *skb)
 		bpf_skb_pull_data(skb, skb->len < GROUP_LINEAR ? skb->len : GROUP_LINEAR);
 }
 
-static __always_inline bool mac_is_broadcast(const __u8 *mac)
-{
-	return (mac[0] & mac[1] & mac[2] & mac[3] & mac[4] & mac[5]) == 0xff;
-}
-
 /* Does the MDB decide over this frame? A tagged one is in a world of its own,
  * whose members nobody here tracks. */
 static __always_inline bool group_is_snooped(const struct __sk_buff *skb, const struct oc_segment *segment,

@@ -157,17 +157,21 @@ struct {
 	__type(value, struct oc_learned_neighbor);
 } oc_neighbors_learned SEC(".maps");
 
-/* Writer: agent. Readers: all programs but XDP. */
+/* What frames to many may cost. Writer: agent, through a mapping. Readers: all
+ * programs but XDP. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, (OC_MAX_PORTS + OC_MAX_ENVIRONMENTS) * OC_CLASSES);
 	__type(key, __u32);
 	__type(value, struct oc_governor);
 } oc_governors SEC(".maps");
 
-/* Writers and readers: all programs but XDP. */
+/* What they have cost. Writers: all programs but XDP, and the agent, through a
+ * mapping, where a limit changes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, (OC_MAX_PORTS + OC_MAX_ENVIRONMENTS) * OC_CLASSES);
 	__type(key, __u32);
 	__type(value, struct oc_bucket);

@@ -24,6 +24,15 @@ type overcastOcBucket struct {
 	Bytes  uint64
 }
 
+type overcastOcClass uint32
+
+const (
+	overcastOcClassOC_CLASS_BROADCAST       overcastOcClass = 0
+	overcastOcClassOC_CLASS_UNKNOWN_UNICAST overcastOcClass = 1
+	overcastOcClassOC_CLASS_MULTICAST       overcastOcClass = 2
+	overcastOcClassOC_CLASSES               overcastOcClass = 3
+)
+
 type overcastOcConstants struct {
 	_     structs.HostLayout
 	Magic uint64
@@ -281,6 +290,7 @@ const (
 	overcastOcSegmentFlagsOC_SEGMENT_FLOOD_UNKNOWN overcastOcSegmentFlags = 2
 	overcastOcSegmentFlagsOC_SEGMENT_SNOOPING      overcastOcSegmentFlags = 4
 	overcastOcSegmentFlagsOC_SEGMENT_NEIGHBORS     overcastOcSegmentFlags = 8
+	overcastOcSegmentFlagsOC_SEGMENT_GOVERNED      overcastOcSegmentFlags = 16
 )
 
 type overcastOcSnoop struct {

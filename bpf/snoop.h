@@ -123,11 +123,16 @@ static __always_inline enum snoop snoop_read(struct cursor c, bool from_remote)
 static __always_inline bool snoop_fill(struct __sk_buff *skb, struct oc_event *event, __u32 room,
 				       const struct oc_event *head)
 {
-	__u32 length = head->length;
+	__u64 length = head->length;
+	bool fits = length >= sizeof(struct ethhdr);
 
-	/* Judged again, in a form that the verifier keeps. */
-	asm volatile("" : "+r"(length));
-	if (length < sizeof(struct ethhdr) || length > room || bpf_skb_load_bytes(skb, 0, event + 1, length)) {
+	/* The compiler would make one comparison of two, of which kernels before
+	 * 6.4 do not see the lower bound. */
+	if (fits) {
+		asm volatile("" : "+r"(length));
+		fits = length <= room && !bpf_skb_load_bytes(skb, 0, event + 1, length);
+	}
+	if (!fits) {
 		bpf_ringbuf_discard(event, 0);
 		return false;
 	}

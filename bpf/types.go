@@ -12,8 +12,9 @@ import (
 // Numbers are in host byte order, addresses and MACs in wire order.
 type (
 	Addr            = overcastOcAddr
-	Constants       = overcastOcConstants
 	Bucket          = overcastOcBucket
+	Class           = overcastOcClass
+	Constants       = overcastOcConstants
 	CopyCount       = overcastOcCopyCount
 	Counters        = overcastOcCounters
 	Drop            = overcastOcDrop
@@ -64,6 +65,14 @@ const (
 	SegmentFloodUnknown = overcastOcSegmentFlagsOC_SEGMENT_FLOOD_UNKNOWN
 	SegmentSnooping     = overcastOcSegmentFlagsOC_SEGMENT_SNOOPING
 	SegmentNeighbors    = overcastOcSegmentFlagsOC_SEGMENT_NEIGHBORS
+	SegmentGoverned     = overcastOcSegmentFlagsOC_SEGMENT_GOVERNED
+)
+
+// Classes of frames of which copies are made (Class).
+const (
+	ClassBroadcast      = overcastOcClassOC_CLASS_BROADCAST
+	ClassUnknownUnicast = overcastOcClassOC_CLASS_UNKNOWN_UNICAST
+	ClassMulticast      = overcastOcClassOC_CLASS_MULTICAST
 )
 
 // Flags of a VNI.
@@ -137,6 +146,29 @@ func (d overcastOcDrop) String() string {
 		return "DROP_UNKNOWN"
 	}
 	return "DROP_" + dropReasons[d].name
+}
+
+// String returns the class's name in documents, metrics and JSON.
+func (c overcastOcClass) String() string {
+	switch c {
+	case ClassBroadcast:
+		return "broadcast"
+	case ClassUnknownUnicast:
+		return "unknown_unicast"
+	case ClassMulticast:
+		return "multicast"
+	}
+	return "unknown"
+}
+
+// DropPort is the reason of frames of a class that are beyond their port's governor.
+func (c overcastOcClass) DropPort() Drop {
+	return DropPortBroadcast + Drop(c)
+}
+
+// DropEnvironment is the same for their environment's governor.
+func (c overcastOcClass) DropEnvironment() Drop {
+	return DropEnvironmentBroadcast + Drop(c)
 }
 
 // Text says in plain words what the reason means.

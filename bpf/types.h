@@ -59,6 +59,7 @@ enum oc_segment_flags {
 	OC_SEGMENT_FLOOD_UNKNOWN = 1 << 1,
 	OC_SEGMENT_SNOOPING = 1 << 2,  /* groups go where oc_mdb says */
 	OC_SEGMENT_NEIGHBORS = 1 << 3, /* ARP and ND are answered */
+	OC_SEGMENT_GOVERNED = 1 << 4,  /* its environment or a port of it has a limit in oc_governors */
 };
 
 struct oc_segment {
@@ -251,9 +252,10 @@ struct oc_bucket {
 	__u64 bytes;
 };
 
-/* oc_copies: per CPU, (segment, class) -> what was copied. */
+/* oc_copies: per CPU, slot of a segment * OC_CLASSES + class -> what was copied.
+ * A super-frame counts as the packets that it is made of. */
 struct oc_copy_count {
-	__u64 frames; /* that were to be copied, in packets as a super-frame counts */
+	__u64 frames; /* that were to be copied, without those that a governor cut */
 	__u64 copies; /* that were made of them */
 };
 

@@ -74,6 +74,9 @@ func (s *Set) add(have *Snapshot, want *Contents) error {
 	if err := s.floods().put(policy.Compare(have.Floods, want.Floods).Put); err != nil {
 		return err
 	}
+	if err := s.putGovernors(have, want); err != nil {
+		return err
+	}
 	if err := s.segments().put(policy.Compare(have.Segments, want.Segments).Put); err != nil {
 		return err
 	}
@@ -112,6 +115,10 @@ func (s *Set) prune(have, left *Snapshot, want *Contents) error {
 	if err := removeStale[bpf.VTEPKey, bpf.VTEP](s.vteps(), left.VTEPs, want.VTEPs, &removed); err != nil {
 		return err
 	}
+	// Whoever still asks for one of these limits finds none.
+	if err := s.setGovernors(zeros[bpf.Governor](policy.Compare(left.Governors, want.Governors).Delete)); err != nil {
+		return err
+	}
 	segments := policy.Compare(left.Segments, want.Segments).Delete
 	remotes := policy.Compare(left.Remotes, want.Remotes).Delete
 	lists := policy.Compare(left.Floods, want.Floods).Delete
@@ -144,6 +151,9 @@ func (s *Set) forget(have *Snapshot, want *Contents, segments, remotes []uint32)
 		return nil
 	}
 	if err := s.forgetLearned(segments, remotes, ports); err != nil {
+		return err
+	}
+	if err := s.resetCopies(segments); err != nil {
 		return err
 	}
 	var stats []uint32

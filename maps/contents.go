@@ -39,7 +39,8 @@ type Contents struct {
 	Relays       map[uint32]*Relays // by slot of the segment; absent where it has none
 	Problems     []string           // segments that this machine cannot carry as it should
 
-	freshSlots []uint32 // those of Slots that no port had before
+	freshSlots     []uint32 // those of Slots that no port had before
+	freshGovernors []uint32 // first elements of oc_governors of ports and environments that had none before
 }
 
 // Overhead is what the tunnel adds to a layer-3 packet of a guest, in bytes:
@@ -72,6 +73,8 @@ type compiler struct {
 	remotes map[netip.Addr]uint32 // slots
 	hosts   map[netip.Addr]policy.Remote
 	list    uint32 // the last list number given out
+
+	environments map[string]uint32 // numbers
 }
 
 // Compile computes what the maps should hold for a state on this machine.
@@ -91,6 +94,8 @@ func Compile(state *policy.State, facts Facts, have *Snapshot, limits Limits) (*
 				Remotes:  make(map[uint32]bpf.Remote),
 				FDB:      make(map[bpf.FDBKey]bpf.FDBEntry),
 				Floods:   make(map[bpf.FloodKey]bpf.Flood),
+
+				Governors: make(map[uint32]bpf.Governor),
 			},
 			SegmentNames: make(map[uint32]string),
 			PortNames:    make(map[uint32]string),
@@ -100,6 +105,8 @@ func Compile(state *policy.State, facts Facts, have *Snapshot, limits Limits) (*
 		},
 		remotes: make(map[netip.Addr]uint32),
 		hosts:   make(map[netip.Addr]policy.Remote),
+
+		environments: make(map[string]uint32),
 	}
 	for key := range have.Floods {
 		c.list = max(c.list, key.List)
@@ -110,6 +117,7 @@ func Compile(state *policy.State, facts Facts, have *Snapshot, limits Limits) (*
 	if err := c.compilePortSlots(); err != nil {
 		return nil, err
 	}
+	c.compileEnvironments()
 	if err := c.compileSegments(); err != nil {
 		return nil, err
 	}
@@ -206,9 +214,11 @@ func (c *compiler) compilePortSlots() error {
 					return fmt.Errorf("port %s: more than %d ports on this host, with those that this change takes away: have fewer, or change them in two steps", object, bpf.MaxPorts-1)
 				}
 				c.want.freshSlots = append(c.want.freshSlots, slot)
+				c.want.freshGovernors = append(c.want.freshGovernors, portGovernor(slot))
 			}
 			given[slot] = true
 			c.want.Slots[object] = slot
+			c.compileGovernor(portGovernor(slot), port.Governor)
 		}
 	}
 	return nil
@@ -249,7 +259,7 @@ func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 		mtu = int(have.Mtu)
 		c.want.Problems = append(c.want.Problems, fmt.Sprintf("segment %s: %v; it keeps %d", segment.Object(), err, mtu))
 	}
-	value := bpf.Segment{Vni: segment.VNI, Mtu: uint32(mtu), Identity: identity(segment.Object())}
+	value := bpf.Segment{Vni: segment.VNI, Mtu: uint32(mtu), Environment: c.environments[segment.Environment], Identity: identity(segment.Object())}
 	if segment.Learning {
 		value.Flags |= bpf.SegmentLearning
 	}
@@ -258,6 +268,9 @@ func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 	}
 	if segment.Multicast.Snooping {
 		value.Flags |= bpf.SegmentSnooping
+	}
+	if isGoverned(segment) {
+		value.Flags |= bpf.SegmentGoverned
 	}
 	var remotes []uint32
 	for _, vtep := range segment.Remotes {

@@ -42,6 +42,42 @@ func (s *Set) resetStats(slots []uint32) error {
 	return nil
 }
 
+// CopyCounts returns what was copied of a segment's frames, by class, summed over
+// the CPUs.
+func (s *Set) CopyCounts(segment uint32) (map[bpf.Class]bpf.CopyCount, error) {
+	sums := make(map[bpf.Class]bpf.CopyCount, bpf.Classes)
+	for class := range bpf.Class(bpf.Classes) {
+		element := segment*bpf.Classes + uint32(class)
+		var perCPU []bpf.CopyCount
+		if err := s.Copies.Lookup(&element, &perCPU); err != nil {
+			return nil, fmt.Errorf("copies of slot %d, %s: %w", segment, class, err)
+		}
+		var sum bpf.CopyCount
+		for _, c := range perCPU {
+			sum.Frames += c.Frames
+			sum.Copies += c.Copies
+		}
+		sums[class] = sum
+	}
+	return sums, nil
+}
+
+func (s *Set) resetCopies(segments []uint32) error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("counting the CPUs: %w", err)
+	}
+	zero := make([]bpf.CopyCount, cpus)
+	for _, slot := range segments {
+		for element := slot * bpf.Classes; element < (slot+1)*bpf.Classes; element++ {
+			if err := s.Copies.Put(&element, zero); err != nil {
+				return fmt.Errorf("resetting the copies of slot %d: %w", slot, err)
+			}
+		}
+	}
+	return nil
+}
+
 // DropCounts returns the dropped packets and bytes, summed over the CPUs.
 func (s *Set) DropCounts() (map[bpf.DropKey]bpf.DropCount, error) {
 	drops := make(map[bpf.DropKey]bpf.DropCount)

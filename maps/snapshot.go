@@ -18,6 +18,8 @@ type Snapshot struct {
 	Remotes  map[uint32]bpf.Remote // by slot
 	FDB      map[bpf.FDBKey]bpf.FDBEntry
 	Floods   map[bpf.FloodKey]bpf.Flood // without those of the MDB
+
+	Governors map[uint32]bpf.Governor // by element of oc_governors
 }
 
 // Snapshot reads the maps.
@@ -53,6 +55,9 @@ func (s *Set) Snapshot() (*Snapshot, error) {
 		return nil, err
 	}
 	maps.DeleteFunc(snap.Floods, func(key bpf.FloodKey, _ bpf.Flood) bool { return key.List >= bpf.ListsGroups })
+	if snap.Governors, err = s.governors(); err != nil {
+		return nil, err
+	}
 	return &snap, nil
 }
 

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package membership
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A group that finds no room makes its port get everything until it does not
+// ask for it any more, and tells the remotes that everything is wanted here.
+func TestGroupsRunOut(t *testing.T) {
+	for _, c := range []struct {
+		limit Limit
+		set   func(*Config)
+	}{
+		{LimitGroupsPerPort, func(c *Config) { c.GroupsPerPort = 2 }},
+		{LimitGroups, func(c *Config) { c.Groups = 2 }},
+	} {
+		cfg := testConfig()
+		c.set(&cfg)
+		r := newRig(t, cfg, port1, port2, host1, foreign1)
+		r.hear(port2, from(Advertisement, IPv6, 0)) // a router, which has to hear of it
+		r.pass(2 * time.Second)
+		r.report(port1, rec(ModeIsExclude, "ff0e::1"), rec(ModeIsExclude, "ff0e::2"))
+		r.pass(3 * time.Second)
+		r.sent()
+		r.TakeChanges()
+		r.report(port1, rec(ModeIsExclude, "ff0e::1"), rec(ModeIsExclude, "ff0e::3"), rec(ModeIsInclude, "ff0e::4", "2001:db8::1"))
+		if got := r.Counters().Limits; got[LimitKey{port1, c.limit}] != 2 || len(got) != 1 {
+			t.Errorf("limits %v", got)
+		}
+		r.want("everywhere", r.everywhere(IPv6), "port 1,port 2,host 1,foreign 1")
+		r.want("IPv4", r.everywhere(IPv4), "host 1,foreign 1")
+		if got := r.TakeChanges().Everywhere; !slices.Equal(got, []Family{IPv6}) {
+			t.Errorf("changes %v", got)
+		}
+		r.wantSent("told", r.sent(), "host 1,foreign 1: advertisement v0", "port 2: report IS_EX ff0e::1 {}, IS_EX ff0e::3 {}, IS_IN ff0e::4 {2001:db8::1}")
+		// What a limit does not concern works on.
+		r.report(port1, rec(ChangeToInclude, "ff0e::1"))
+		r.pass(2 * time.Second)
+		r.want("a leave", r.gets("ff0e::1", "fe80::1"), "unknown")
+		// There is room now, and yet the port may want what was refused.
+		r.want("everywhere", r.everywhere(IPv6), "port 1,port 2,host 1,foreign 1")
+		r.report(port1, rec(ModeIsExclude, "ff0e::3"))
+		r.want("there is room", r.gets("ff0e::3", "fe80::1"), "port 1")
+		r.sent()
+		for range 251 {
+			r.pass(time.Second)
+			r.hear(port2, from(Advertisement, IPv6, 0))
+		}
+		got := r.sent()
+		for _, who := range []string{"host 1", "foreign 1"} {
+			n := 0
+			for _, line := range got {
+				if line == who+": advertisement v0" {
+					n++
+				}
+			}
+			if n < 2 || n > 4 {
+				t.Errorf("%s is told %d times that all is wanted", who, n)
+			}
+		}
+		r.want("before it runs out", r.everywhere(IPv6), "port 1,port 2,host 1,foreign 1")
+		r.pass(7 * time.Second)
+		r.want("after 260 s", r.everywhere(IPv6), "port 2,host 1,foreign 1")
+		r.sent()
+		r.pass(125 * time.Second)
+		for _, line := range r.sent() {
+			if strings.Contains(line, "advertisement") {
+				t.Errorf("%q, and all has room", line)
+			}
+		}
+	}
+}
+
+// An advertisement of another agent says that everything is wanted there.
+func TestOverflowElsewhere(t *testing.T) {
+	r := newRig(t, testConfig(), port1, host1)
+	for _, f := range Families {
+		end := from(Report, f, newest(f))
+		r.hear(host1, end)
+		r.want("a host", r.everywhere(f), "")
+		advertisement := from(Advertisement, f, 0)
+		advertisement.SourceMAC = hostMAC
+		r.hear(host1, advertisement)
+		r.want("a host that wants all", r.everywhere(f), "host 1")
+	}
+}
+
+// A list of sources that is too long makes the member get the group from all.
+func TestSourcesRunOut(t *testing.T) {
+	const group, a, b, c, d = "239.1.2.3", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"
+	cfg := testConfig()
+	cfg.Sources = 2
+	for _, row := range []struct {
+		name   string
+		first  Record
+		second Record
+		want   string
+	}{
+		{"include", rec(ModeIsInclude, group, a, b), rec(AllowNewSources, group, b, c), "exclude 260"},
+		{"to include", rec(ModeIsInclude, group, a, b), rec(ChangeToInclude, group, c, d), "exclude 260"},
+		{"many at once", rec(ModeIsInclude, group, a), rec(ModeIsInclude, group, b, c, d), "exclude 260"},
+		{"as many as may be", rec(ModeIsInclude, group, a), rec(ModeIsInclude, group, b), "include 10.0.0.1:250 10.0.0.2:260"},
+		{"exclude", rec(ModeIsInclude, group, a, b), rec(ModeIsExclude, group, b, c, d), "exclude 260 10.0.0.2:250 10.0.0.3:-"},
+		{"allowed in exclude mode", rec(ModeIsExclude, group, a, b), rec(AllowNewSources, group, a, c, d), "exclude 260 10.0.0.1:260 10.0.0.2:-"},
+		{"to include, in exclude mode", rec(ModeIsExclude, group, a, b), rec(ChangeToInclude, group, a, c), "exclude 260 10.0.0.1:260 10.0.0.2:-"},
+		{"blocked in exclude mode", rec(ModeIsExclude, group, a), rec(BlockOldSources, group, b, c), "exclude 250 10.0.0.1:- 10.0.0.2:2"},
+	} {
+		r := newRig(t, cfg, port1)
+		r.report(port1, row.first)
+		r.pass(10 * time.Second)
+		r.report(port1, row.second)
+		r.want(row.name, r.state(port1, group), row.want)
+		want := uint64(1)
+		if row.name == "as many as may be" {
+			want = 0
+		}
+		if got := r.Counters().Limits[LimitKey{port1, LimitSources}]; got != want {
+			t.Errorf("%s: counted %d times", row.name, got)
+		}
+	}
+}
+
+// A guest that joins a million groups costs no more than its limit.
+func TestFlood(t *testing.T) {
+	cfg := testConfig()
+	cfg.GroupsPerPort = 100
+	r := newRig(t, cfg, port1, port2)
+	msg := from(Report, IPv6, 2)
+	for i := range 100000 {
+		a := addr("ff0e::").As16()
+		a[13], a[14], a[15] = byte(i>>16), byte(i>>8), byte(i)
+		msg.Records = append(msg.Records, Record{ModeIsExclude, plain(a[:]), nil})
+		if len(msg.Records) == 100 {
+			r.Receive(r.now, port1, &msg)
+			msg.Records = nil
+		}
+	}
+	if n := len(r.Groups()); n != 100 || len(r.alarms) > 100+10 || len(r.changed) > 100 {
+		t.Errorf("%d groups, %d alarms, %d changes", n, len(r.alarms), len(r.changed))
+	}
+	if got := r.Counters().Limits[LimitKey{port1, LimitGroupsPerPort}]; got != 99900 {
+		t.Errorf("%d refused", got)
+	}
+	r.report(port2, rec(ModeIsExclude, "ff0e::ffff:1"))
+	r.want("another port", r.gets("ff0e::ffff:1", "fe80::1"), "port 2")
+	r.want("everywhere", r.everywhere(IPv6), "port 1")
+}
+
+// Reporters are kept up to a number, the newest first.
+func TestReporters(t *testing.T) {
+	r := newRig(t, testConfig(), foreign1)
+	for _, last := range []byte{1, 2, 3, 4, 5, 3} {
+		msg := from(Report, IPv4, 3)
+		msg.SourceMAC[5] = last
+		msg.Source = addr(fmt.Sprintf("10.9.0.%d", last))
+		msg.Records = []Record{rec(ModeIsExclude, "239.1.2.3")}
+		r.hear(foreign1, msg)
+		r.pass(time.Second)
+	}
+	var got []string
+	for _, who := range r.Groups()[0].Members[0].Reporters {
+		got = append(got, fmt.Sprintf("%s %s %s", who.MAC, who.Addr, who.Ago))
+	}
+	r.wantSent("reporters", got, "02:00:00:00:00:03 10.9.0.3 1s", "02:00:00:00:00:05 10.9.0.5 2s", "02:00:00:00:00:04 10.9.0.4 3s", "02:00:00:00:00:02 10.9.0.2 5s")
+}
+
+// A guest that asks all the time is not relayed all the time.
+func TestQueriesRunOut(t *testing.T) {
+	r := newRig(t, testConfig(), port1, port2, port3)
+	r.report(port2, rec(ModeIsExclude, "ff0e::1"))
+	r.sent()
+	for range 10000 {
+		r.hear(port1, query(IPv6, 2, ""))
+		r.pass(100 * time.Microsecond)
+	}
+	relayed, answered := 0, 0
+	for _, line := range r.sent() {
+		if strings.HasPrefix(line, "port 2,port 3: general") {
+			relayed++
+		} else {
+			answered++
+		}
+	}
+	if relayed < 200 || relayed > 301 || answered > 11 {
+		t.Errorf("%d relayed, %d answered in a second", relayed, answered)
+	}
+	if got := r.Counters().Limits[LimitKey{port1, LimitQueries}]; got != uint64(10000-relayed) {
+		t.Errorf("%d counted", got)
+	}
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package membership
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Remotes are told of the ports' changes at once, and once more within a
+// second; never of what remotes want.
+func TestChangesAreTold(t *testing.T) {
+	const group, a, b = "ff0e::1", "2001:db8::a", "2001:db8::b"
+	r := newRig(t, testConfig(), port1, port2, host1, foreign1)
+	told := func() []string {
+		r.t.Helper()
+		return r.sent("general", "query")
+	}
+	twice := func(what string, records string) {
+		r.t.Helper()
+		line := "host 1,foreign 1: report " + records
+		r.wantSent(what, told(), line)
+		r.pass(time.Second)
+		r.wantSent(what+", again", told(), line)
+		r.pass(2 * time.Second)
+		r.wantSent(what+", afterwards", told())
+	}
+	r.report(port1, rec(ChangeToExclude, group, a))
+	twice("a join", "TO_EX ff0e::1 {2001:db8::a}")
+	r.report(port2, rec(ChangeToInclude, group, a))
+	twice("what another wants", "ALLOW ff0e::1 {2001:db8::a}")
+	r.report(port2, rec(AllowNewSources, group, b))
+	r.wantSent("what is wanted already", told())
+	r.report(host1, rec(ChangeToExclude, group))
+	r.report(foreign1, rec(ChangeToExclude, "ff0e::2"))
+	r.wantSent("what remotes want", told())
+	r.report(port1, rec(ChangeToInclude, group))
+	r.wantSent("a leave that is not sure yet", told())
+	r.pass(2 * time.Second)
+	twice("a leave", "TO_IN ff0e::1 {2001:db8::a 2001:db8::b}")
+	r.report(port2, rec(BlockOldSources, group, b))
+	r.pass(2 * time.Second)
+	twice("a source", "BLOCK ff0e::1 {2001:db8::b}")
+	r.report(port2, rec(BlockOldSources, group, a))
+	r.pass(2 * time.Second)
+	twice("the last", "BLOCK ff0e::1 {2001:db8::a}")
+	r.want("state", r.state(port2, group), "nothing")
+
+	// What changes before the repeat is told as it is then (RFC 3376 5.1).
+	r.report(port1, rec(ChangeToInclude, group, a))
+	told()
+	r.report(port1, rec(AllowNewSources, group, b))
+	r.pass(3 * time.Second)
+	got := strings.Join(told(), "\n")
+	if strings.Count(got, "2001:db8::b") != 2 || strings.Contains(got, "TO_") {
+		t.Errorf("told\n%s", got)
+	}
+}
+
+// A guest that joins and leaves all the time is told of with a gap.
+func TestChangesGoTogether(t *testing.T) {
+	cfg := testConfig()
+	cfg.FastLeave = true
+	members := []Member{port1}
+	for i := range uint32(100) {
+		members = append(members, Member{Host, i})
+	}
+	r := newRig(t, cfg, members...)
+	frames, copies := 0, 0
+	for i := range 10000 {
+		kind := ChangeToExclude
+		if i%2 == 1 {
+			kind = ChangeToInclude
+		}
+		r.report(port1, rec(kind, fmt.Sprintf("239.1.2.%d", i%100/2+1)))
+		r.pass(100 * time.Microsecond)
+		for _, s := range r.Outbox() {
+			frames++
+			copies += len(s.To)
+		}
+	}
+	// In one second: 20 ms from one to the next.
+	if frames < 20 || frames > 60 || copies > 6000 {
+		t.Errorf("%d frames, %d copies in a second", frames, copies)
+	}
+	r.pass(5 * time.Second)
+	r.want("in the end", fmt.Sprint(len(r.Groups())), "0")
+	if n := len(r.remotes[0].told) + len(r.remotes[0].pending); n > 0 {
+		t.Errorf("%d groups are still told of", n)
+	}
+}
+
+// twin is another host's table, which hears what the first one sends to it.
+// Whatever the first one's ports want, the second one knows of.
+func TestTwoHosts(t *testing.T) {
+	cfg := testConfig()
+	here := newRig(t, cfg, port1, port2, host2)
+	cfg.ProxyMAC = hostMAC
+	cfg.ProxyAddress = ProxyAddress(hostMAC)
+	there := newRig(t, cfg, port1, host1)
+	carry := func() {
+		for _, s := range here.Outbox() {
+			if slices.Contains(s.To, host2) {
+				msg, err := Parse(s.Frame)
+				if err != nil {
+					t.Fatal(err)
+				}
+				there.now = here.now
+				there.Receive(there.now, host1, msg)
+			}
+		}
+	}
+	pass := func(d time.Duration) {
+		for range int(d / (100 * time.Millisecond)) {
+			here.pass(100 * time.Millisecond)
+			carry()
+		}
+	}
+	random := here.random
+	for step := range 400 {
+		kind := RecordType(1 + random.IntN(6))
+		r := Record{Type: kind, Group: addr(fmt.Sprintf("ff0e::%d", 1+random.IntN(2)))}
+		for i := range 4 {
+			if random.IntN(2) == 0 {
+				r.Sources = append(r.Sources, addr(fmt.Sprintf("2001:db8::%d", i+1)))
+			}
+		}
+		here.report(Member{Port, uint32(1 + random.IntN(2))}, r)
+		carry()
+		pass(time.Duration(random.IntN(40)) * 100 * time.Millisecond)
+		if step%3 > 0 {
+			continue
+		}
+		pass(200 * time.Millisecond)
+		for _, group := range []string{"ff0e::1", "ff0e::2"} {
+			for i := range 5 {
+				source := fmt.Sprintf("2001:db8::%d", i+1)
+				wanted := strings.Contains(here.gets(group, source), "port")
+				if known := strings.Contains(there.gets(group, source), "host 1"); known != wanted {
+					t.Fatalf("step %d, %s from %s: wanted %v, known %v\nhere %s, %s\nthere %s", step, group, source, wanted, known,
+						here.state(port1, group), here.state(port2, group), there.state(host1, group))
+				}
+			}
+		}
+	}
+}
+
+// Reports that are too long are split, and a Host understands all of them.
+func TestLongLists(t *testing.T) {
+	cfg := testConfig()
+	cfg.Sources, cfg.FastLeave = 300, true
+	here := newRig(t, cfg, port1, host2)
+	there := newRig(t, cfg, host1)
+	list := rec(ChangeToExclude, "ff0e::1")
+	send := func(r Record) {
+		msg := from(Report, IPv6, 2)
+		msg.Records = []Record{r}
+		here.Receive(here.now, port1, &msg)
+		here.pass(3 * time.Second)
+		for _, s := range here.Outbox() {
+			if len(s.Frame) > 1280+14 {
+				t.Errorf("a frame of %d bytes", len(s.Frame))
+			}
+			msg, err := Parse(s.Frame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.Contains(s.To, host2) {
+				there.Receive(here.now, host1, msg)
+			}
+		}
+	}
+	send(list)
+	for i := range 200 {
+		a := addr("2001:db8::").As16()
+		a[15] = byte(i + 1)
+		list.Sources = append(list.Sources, plain(a[:]))
+	}
+	list.Type = ChangeToInclude
+	send(list)
+	if got := there.Groups(); len(got) != 1 || got[0].Members[0].Mode != Include || len(got[0].Members[0].Sources) != 200 {
+		t.Errorf("the other host knows %+v", got)
+	}
+	list.Type = BlockOldSources
+	send(list)
+	there.want("after all are blocked", there.state(host1, "ff0e::1"), "nothing")
+}
+
+func TestMerged(t *testing.T) {
+	const a, b, c, d = "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"
+	// The example of RFC 3376 3.2.
+	r := newRig(t, testConfig(), port1, port2, port3, host1)
+	r.report(port1, rec(ModeIsExclude, "239.1.2.3", a, b, c))
+	r.report(port2, rec(ModeIsExclude, "239.1.2.3", b, c, d))
+	r.report(port3, rec(ModeIsInclude, "239.1.2.3", "10.0.0.5", "10.0.0.6"))
+	r.report(port3, rec(ModeIsInclude, "239.1.2.4", a))
+	r.report(host1, rec(ModeIsInclude, "239.1.2.4", b))
+	show := func(except ...Member) string {
+		return describe(&Message{Kind: Report, Family: IPv4, Version: 3, Records: r.Merged(except...)})
+	}
+	r.want("all", show(), "report IS_EX 239.1.2.3 {10.0.0.2 10.0.0.3}, IS_IN 239.1.2.4 {10.0.0.1 10.0.0.2}")
+	r.want("but port 1", show(port1), "report IS_EX 239.1.2.3 {10.0.0.2 10.0.0.3 10.0.0.4}, IS_IN 239.1.2.4 {10.0.0.1 10.0.0.2}")
+	r.want("but ports 1 and 2", show(port1, port2), "report IS_IN 239.1.2.3 {10.0.0.5 10.0.0.6}, IS_IN 239.1.2.4 {10.0.0.1 10.0.0.2}")
+	r.want("but all", show(port1, port2, port3, host1), "report")
+	r.report(port3, rec(ModeIsInclude, "239.1.2.3", b))
+	r.want("one who wants what others exclude", show(host1), "report IS_EX 239.1.2.3 {10.0.0.3}, IS_IN 239.1.2.4 {10.0.0.1}")
+	r.report(port2, rec(ModeIsExclude, "239.1.2.3"))
+	r.want("one who excludes nothing", show(host1), "report IS_EX 239.1.2.3 {}, IS_IN 239.1.2.4 {10.0.0.1}")
+	r.want("who gets what is wanted by all", r.gets("239.1.2.3", d), "port 1,port 2")
+	r.want("who gets what is excluded by one", r.gets("239.1.2.3", a), "port 2")
+	r.want("who gets what is wanted by name", r.gets("239.1.2.3", b), "port 2,port 3")
+}
