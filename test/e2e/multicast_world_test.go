@@ -179,7 +179,7 @@ func (p *party) fence(from *lab.Guest, at []*lab.Guest) {
 	for _, g := range at {
 		if g != from {
 			p.eventually(fmt.Sprintf("a packet to all nodes, from %s, at %s", from.Name, g.Name), func() bool {
-				return p.witnesses[g].Received(f.Stream)[n] > 0
+				return p.witnesses[g].Copies(f.Stream, n) > 0
 			})
 		}
 	}
@@ -229,7 +229,7 @@ func (p *party) connected() {
 			}
 			time.Sleep(20 * time.Millisecond)
 			return !slices.ContainsFunc(p.guests, func(g *lab.Guest) bool {
-				return g != from && p.witnesses[g].Received(f.Stream)[n] == 0
+				return g != from && p.witnesses[g].Copies(f.Stream, n) == 0
 			})
 		})
 	}
@@ -277,7 +277,7 @@ func (p *party) probe(s *stream) landing {
 	p.fence(s.from, p.guests)
 	l := landing{copies: make(map[netip.Addr]int)}
 	for _, g := range p.guests {
-		n := p.witnesses[g].Received(s.Stream)[number]
+		n := p.witnesses[g].Copies(s.Stream, number)
 		if n > 1 || n > 0 && g == s.from {
 			p.t.Errorf("packet %d of %s to %s came %d times to %s", number, s.from.Name, s.Group, n, g.Name)
 		}

@@ -113,6 +113,13 @@ func (w *Witness) Received(s Stream) Tally {
 	return maps.Clone(w.received[s])
 }
 
+// Copies is how often a packet of a stream has come to the device.
+func (w *Witness) Copies(s Stream, number uint64) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.received[s][number]
+}
+
 // Carried is what the device has seen of a stream in tunnels, either way.
 func (w *Witness) Carried(s Stream) map[Tunnel]Tally {
 	w.mu.Lock()
@@ -124,14 +131,6 @@ func (w *Witness) Carried(s Stream) map[Tunnel]Tally {
 		}
 	}
 	return found
-}
-
-// Forget begins anew.
-func (w *Witness) Forget() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	clear(w.received)
-	clear(w.carried)
 }
 
 // Stop ends the watching. What was counted can still be read. It may be called
