@@ -4,6 +4,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,7 +100,7 @@ func portsCommand(o *options) *cobra.Command {
 		{"MTU", false, func(r portRow) string { return number(r.MTU) }},
 	}, append(counterColumns(func(r portRow) counters { return r.counters }),
 		column[portRow]{"DROPS", false, func(r portRow) string { return number(r.Drops) }})...)
-	return list(o, verb[portRow]{name: "ports", short: "Show this host's ports, the MTU their guests should have, and their traffic", rawMaps: []string{"oc_ports", "oc_stats"}, columns: columns, read: readPorts})
+	return list(o, verb[portRow]{name: "ports", short: "Show this host's ports, the MTU their guests should have, and their traffic", rawMaps: []string{"oc_ports", "oc_stats", "oc_governors", "oc_buckets"}, columns: columns, read: readPorts})
 }
 
 func join(addrs []netip.Addr) string {
@@ -121,10 +122,15 @@ type segmentRow struct {
 	Ports          int    `json:"ports"`
 	Remotes        int    `json:"remotes"`
 	counters
+	Replication []replication `json:"replication"` // by class
 }
 
 func readSegments(v *view, sc *scope) ([]segmentRow, error) {
 	snapshot, err := v.set.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	drops, err := v.set.DropCounts()
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +151,9 @@ func readSegments(v *view, sc *scope) ([]segmentRow, error) {
 		if row.counters, err = v.counters(bpf.StatsSegments + s.Slot); err != nil {
 			return nil, err
 		}
+		if row.Replication, err = v.replications(s.Slot, drops); err != nil {
+			return nil, err
+		}
 		rows = append(rows, row)
 	}
 	return rows, nil
@@ -159,8 +168,9 @@ func segmentsCommand(o *options) *cobra.Command {
 		{"UNKNOWN", true, func(r segmentRow) string { return r.UnknownUnicast }},
 		{"PORTS", false, func(r segmentRow) string { return number(r.Ports) }},
 		{"REMOTES", false, func(r segmentRow) string { return number(r.Remotes) }},
-	}, counterColumns(func(r segmentRow) counters { return r.counters })...)
-	return list(o, verb[segmentRow]{name: "segments", short: "Show the segments that this host is a member of", rawMaps: []string{"oc_segments", "oc_vnis", "oc_floods", "oc_stats"}, columns: columns, read: readSegments})
+	}, slices.Concat(counterColumns(func(r segmentRow) counters { return r.counters }),
+		replicationColumns(func(r segmentRow) []replication { return r.Replication }))...)
+	return list(o, verb[segmentRow]{name: "segments", short: "Show the segments that this host is a member of", rawMaps: []string{"oc_segments", "oc_vnis", "oc_floods", "oc_stats", "oc_copies"}, columns: columns, read: readSegments})
 }
 
 // remoteRow is another host.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -74,12 +75,39 @@ func testMetrics(t *testing.T) *metrics {
 			t.Fatal(err)
 		}
 	}
+	for class := range bpf.Class(bpf.Classes) {
+		perCPU := make([]bpf.CopyCount, cpus)
+		for cpu := range perCPU {
+			perCPU[cpu] = bpf.CopyCount{Frames: uint64(class) + 1, Copies: 10 * (uint64(class) + 1)}
+		}
+		if err := set.Copies.Put(1*bpf.Classes+uint32(class), perCPU); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i, key := range []bpf.DropKey{{Reason: bpf.DropPortSpoof, Ifindex: 7, Segment: 1}, {Reason: bpf.DropPortSpoof, Ifindex: 8, Segment: 2}, {Reason: bpf.DropVNIUnknown}} {
 		perCPU := make([]bpf.DropCount, cpus)
 		perCPU[0] = bpf.DropCount{Packets: uint64(i + 1), Bytes: uint64(i+1) * 60}
 		if err := set.Drops.Put(&key, perCPU); err != nil {
 			t.Fatal(err)
 		}
+	}
+	segment := func(slot uint32, last byte) *bpf.NeighborKey {
+		return &bpf.NeighborKey{Segment: slot, Addr: bpf.AddrFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}))}
+	}
+	drops := make([]bpf.DropCount, cpus)
+	drops[0] = bpf.DropCount{Packets: 4, Bytes: 240}
+	now := maps.Monotonic()
+	if err := errors.Join(
+		set.Neighbors.Put(segment(1, 1), &bpf.Neighbor{}),
+		set.Neighbors.Put(segment(1, 2), &bpf.Neighbor{}),
+		set.Neighbors.Put(segment(2, 1), &bpf.Neighbor{}),
+		set.LearnedNeighbors.Put(segment(1, 2), &bpf.LearnedNeighbor{Seen: now}), // a configured one's role
+		set.LearnedNeighbors.Put(segment(1, 3), &bpf.LearnedNeighbor{Seen: now}),
+		set.LearnedNeighbors.Put(segment(1, 4), &bpf.LearnedNeighbor{Seen: now - uint64(2*maps.NeighborAge)}),
+		set.Drops.Put(&bpf.DropKey{Reason: bpf.DropNeighborAnswered, Ifindex: 7, Segment: 1}, drops),
+		set.Drops.Put(&bpf.DropKey{Reason: bpf.DropNeighborAnswered, Ifindex: 9, Segment: 1}, drops),
+	); err != nil {
+		t.Fatal(err)
 	}
 	m.reloaded(nil)
 	m.reloaded(errors.New("a mistake"))
@@ -121,6 +149,10 @@ func TestMetrics(t *testing.T) {
 		"overcast_remote_route{host=b}":                            1,
 		"overcast_remote_route{host=c}":                            0,
 		"overcast_segment_mtu_bytes{environment=shop,segment=lan}": 1450,
+
+		"overcast_neighbors{environment=shop,kind=configured,segment=lan}": 2,
+		"overcast_neighbors{environment=shop,kind=learned,segment=lan}":    1,
+		"overcast_neighbor_answers_total{environment=shop,segment=lan}":    8,
 	}
 	for i, object := range []string{"port{environment=shop,port=web,segment=lan}", "port{environment=shop,port=late,segment=lan}", "segment{environment=shop,segment=lan}", "remote{host=b}", "remote{host=c}"} {
 		kind, labels, _ := strings.Cut(object, "{")
@@ -129,6 +161,11 @@ func TestMetrics(t *testing.T) {
 			want["overcast_"+kind+"_"+name+"_total{"+labels] = value
 		}
 	}
+	for class, n := range map[string]float64{"broadcast": 1, "unknown_unicast": 2, "multicast": 3} {
+		n *= float64(ebpf.MustPossibleCPU())
+		labels := "{class=" + class + ",environment=shop,segment=lan}"
+		want["overcast_replication_frames_total"+labels], want["overcast_replication_copies_total"+labels] = n, 10*n
+	}
 	// Every reason is there from the start.
 	for _, reason := range bpf.Drops() {
 		want[fmt.Sprintf("overcast_drops_total{reason=%s}", reason)] = 0
@@ -136,6 +173,7 @@ func TestMetrics(t *testing.T) {
 	}
 	want["overcast_drops_total{reason=DROP_PORT_SPOOF}"], want["overcast_drop_bytes_total{reason=DROP_PORT_SPOOF}"] = 3, 180
 	want["overcast_drops_total{reason=DROP_VNI_UNKNOWN}"], want["overcast_drop_bytes_total{reason=DROP_VNI_UNKNOWN}"] = 3, 180
+	want["overcast_drops_total{reason=DROP_NEIGHBOR_ANSWERED}"], want["overcast_drop_bytes_total{reason=DROP_NEIGHBOR_ANSWERED}"] = 8, 480
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -161,7 +199,7 @@ func TestMetricsOfProblems(t *testing.T) {
 // Names say the unit, counters end in _total and nothing else does, each has a
 // help, and no label grows without a bound: no MACs, addresses or ifindexes.
 func TestMetricNames(t *testing.T) {
-	bounded := []string{"environment", "segment", "port", "host", "reason", "result"}
+	bounded := []string{"environment", "segment", "port", "host", "reason", "class", "result", "kind"}
 	form := regexp.MustCompile(`^overcast_[a-z_]+$`)
 	for _, family := range gather(t, testMetrics(t)) {
 		name := family.GetName()

@@ -159,6 +159,7 @@ func TestFirstRecord(t *testing.T) {
 		{rec(AllowNewSources, "239.1.2.3", "10.0.0.1"), "include 10.0.0.1:260"},
 		{rec(ModeIsExclude, "239.1.2.3"), "exclude 260"},
 		{rec(ChangeToExclude, "239.1.2.3", "10.0.0.1"), "exclude 260 10.0.0.1:-"},
+		{rec(ModeIsExclude, "239.1.2.3", "10.0.0.2", "10.0.0.1", "10.0.0.2"), "exclude 260 10.0.0.1:- 10.0.0.2:-"},
 		{rec(ModeIsExclude, "224.0.0.251"), "nothing"},
 	} {
 		r := newRig(t, testConfig(), port1)
