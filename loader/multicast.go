@@ -34,7 +34,7 @@ func (d *Datapath) Take(e Event) error {
 		}
 		break
 	}
-	err := d.groups.flush(now)
+	err := errors.Join(d.groups.flush(now), d.groups.begin(now))
 	if revived {
 		err = errors.Join(err, d.Refresh())
 	}
