@@ -26,7 +26,7 @@ func (d *Datapath) Take(e Event) error {
 	now := time.Now()
 	revived := d.groups.receive(now, e)
 	revived = d.groups.drain(now) || revived
-	err := d.groups.flush(now)
+	err := errors.Join(d.groups.flush(now), d.groups.begin(now))
 	if revived {
 		err = errors.Join(err, d.Refresh())
 	}
