@@ -108,7 +108,7 @@ func (c *cloud) plug(l *Lab, host *Namespace, uplink string, mtu int) (string, e
 		if err := netlink.LinkSetMaster(port, bridge); err != nil {
 			return err
 		}
-		guard, err := attachIngress(port, c.objects.CloudIn)
+		guard, err := attachTC(port, c.objects.CloudIn, ebpf.AttachTCXIngress)
 		if err != nil {
 			return err
 		}
@@ -121,10 +121,10 @@ func (c *cloud) plug(l *Lab, host *Namespace, uplink string, mtu int) (string, e
 	return door, nil
 }
 
-// attachIngress puts a program at a device's tc ingress, by tcx or, on kernels
-// before 6.6, by clsact.
-func attachIngress(device netlink.Link, program *ebpf.Program) (io.Closer, error) {
-	l, err := link.AttachTCX(link.TCXOptions{Interface: device.Attrs().Index, Program: program, Attach: ebpf.AttachTCXIngress})
+// attachTC puts a program at a device's tc ingress or egress, by tcx or, on
+// kernels before 6.6, by clsact.
+func attachTC(device netlink.Link, program *ebpf.Program, at ebpf.AttachType) (io.Closer, error) {
+	l, err := link.AttachTCX(link.TCXOptions{Interface: device.Attrs().Index, Program: program, Attach: at})
 	if err == nil {
 		return l, nil
 	}
@@ -136,8 +136,12 @@ func attachIngress(device netlink.Link, program *ebpf.Program) (io.Closer, error
 	if err := netlink.QdiscAdd(qdisc); err != nil {
 		return nil, fmt.Errorf("clsact: %w", err)
 	}
+	parent := uint32(netlink.HANDLE_MIN_INGRESS)
+	if at == ebpf.AttachTCXEgress {
+		parent = netlink.HANDLE_MIN_EGRESS
+	}
 	filter := &netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: device.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS,
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: device.Attrs().Index, Parent: parent,
 			Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1},
 		Fd: program.FD(), Name: "cloud_in", DirectAction: true,
 	}

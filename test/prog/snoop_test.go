@@ -26,7 +26,7 @@ import (
 func TestSnooping(t *testing.T) {
 	for _, underlay := range underlays {
 		t.Run(underlay.String(), func(t *testing.T) {
-			l := newListener(t, newWorld(t, underlay, nil))
+			l := newListener(t, newWorld(t, underlay, nil), "shop/wide", "host-b")
 			l.x = l.watch(t, l.devices()...)
 			for _, h := range l.snoopRows() {
 				l.step(t, h)
@@ -39,29 +39,33 @@ func TestSnooping(t *testing.T) {
 // heard is a row, and what the agent hears of it.
 type heard struct {
 	row
-	event  []byte // the frame that it is handed; nil: none
-	room   int    // bytes that the ring gives to the frame; 0: smallEvent
-	missed bool   // it is told that it has missed something
+	event   []byte // the frame that it is handed; nil: none
+	segment string // in which it was; "": the listener's
+	room    int    // bytes that the ring gives to the frame; 0: smallEvent
+	missed  bool   // it is told that it has missed something
 }
 
 // Room for a frame in an event (SNOOP_SMALL and SNOOP_LARGE in snoop.h).
 const smallEvent, largeEvent = 512, 9216
 
-// listener is a world and the agent's end of oc_events.
+// listener is a world and the agent's end of oc_events, and where what comes to
+// it is from.
 type listener struct {
 	*world
-	x    *watch
-	ring *ringbuf.Reader
+	x       *watch
+	ring    *ringbuf.Reader
+	segment string
+	host    string // what is from no port
 }
 
-func newListener(t *testing.T, w *world) *listener {
+func newListener(t *testing.T, w *world, segment, host string) *listener {
 	t.Helper()
 	ring, err := ringbuf.NewReader(w.Maps.Events)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ring.Close() })
-	return &listener{world: w, ring: ring}
+	return &listener{world: w, ring: ring, segment: segment, host: host}
 }
 
 // step runs a row and compares what the agent hears.
@@ -81,7 +85,7 @@ func (l *listener) compare(t *testing.T, h heard) {
 	t.Helper()
 	var want [][]byte
 	if h.event != nil {
-		want = append(want, h.record(l.world))
+		want = append(want, l.record(h))
 	}
 	got := l.records(t)
 	if !slices.EqualFunc(got, want, bytes.Equal) {
@@ -94,13 +98,17 @@ func (l *listener) compare(t *testing.T, h heard) {
 
 // record is what stands in the ring: struct oc_event, the frame, and what is
 // left of its room, which is not looked at.
-func (h heard) record(w *world) []byte {
-	segment, ifindex, remote := w.segment("shop/wide"), h.packet.Ifindex, uint32(0)
+func (l *listener) record(h heard) []byte {
+	ifindex, remote := h.packet.Ifindex, uint32(0)
 	if h.program != bpf.PortIn {
-		ifindex, remote = 0, w.remote("host-b")
+		ifindex, remote = 0, l.remote(l.host)
+	}
+	segment := l.segment
+	if h.segment != "" {
+		segment = h.segment
 	}
 	var record []byte
-	for _, word := range []uint32{segment, ifindex, remote, uint32(len(h.event))} {
+	for _, word := range []uint32{l.world.segment(segment), ifindex, remote, uint32(len(h.event))} {
 		record = binary.NativeEndian.AppendUint32(record, word)
 	}
 	room := h.room
@@ -129,7 +137,7 @@ func (l *listener) records(t *testing.T) [][]byte {
 	}
 }
 
-// caughtUp tells whether the agent has missed something of shop/wide, and has
+// caughtUp tells whether the agent has missed something of its segment, and has
 // it catch up.
 func (l *listener) caughtUp(t *testing.T) bool {
 	t.Helper()
@@ -137,13 +145,12 @@ func (l *listener) caughtUp(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	when, some := missed[l.segment("shop/wide")]
-	if err := l.Maps.CatchUp(l.segment("shop/wide"), when); err != nil {
+	slot := l.world.segment(l.segment)
+	when, some := missed[slot]
+	if err := l.Maps.CatchUp(slot, when); err != nil {
 		t.Fatal(err)
 	}
-	if some {
-		delete(missed, l.segment("shop/wide"))
-	}
+	delete(missed, slot)
 	if len(missed) > 0 {
 		t.Errorf("messages of other segments have been missed: %v", missed)
 	}
@@ -358,7 +365,7 @@ func (w *world) probeRows() []heard {
 func TestLargeMessages(t *testing.T) {
 	for _, underlay := range underlays {
 		t.Run(underlay.String(), func(t *testing.T) {
-			l := newListener(t, newWorld(t, underlay, nil))
+			l := newListener(t, newWorld(t, underlay, nil), "shop/wide", "host-b")
 			for _, device := range []string{Uplink, Port(5), Port(6), Port(7)} {
 				for _, n := range []*lab.Namespace{l.Host, l.Far} {
 					if err := n.SetMTU(device, 9600); err != nil {
@@ -467,7 +474,7 @@ func (w *world) sendScattered(t *testing.T, device string, frame []byte) {
 // A tag beside the frame keeps a message from the agent, as whoever is in that
 // VLAN is no member of the group for the others.
 func TestTaggedMessages(t *testing.T) {
-	l := newListener(t, newWorld(t, lab.IPv4, nil))
+	l := newListener(t, newWorld(t, lab.IPv4, nil), "shop/wide", "host-b")
 	l.attachTo(t, Port(5), bpf.PortIn)
 	message := report(mac(0x0a, 5), 200)
 	l.come(t, l.taken("untagged", message), l.sendWhole)
@@ -479,7 +486,7 @@ func TestTaggedMessages(t *testing.T) {
 // A port that sends nothing but messages gets a burst of them to the agent, then
 // one each millisecond.
 func TestMessagesAreLimited(t *testing.T) {
-	l := newListener(t, newWorld(t, lab.IPv4, nil))
+	l := newListener(t, newWorld(t, lab.IPv4, nil), "shop/wide", "host-b")
 	defer listens("shop/wide")(l.world)()
 	packet := Packet{Data: memberships(mac(0x0a, 5))["MLDv2 report"], Ifindex: l.Ifindex(Port(5))}
 	const rounds, tries = 25, 100
@@ -495,7 +502,7 @@ func TestMessagesAreLimited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := bpf.DropKey{Reason: bpf.DropSnoopLimited, Ifindex: packet.Ifindex, Segment: l.segment("shop/wide")}
+	key := bpf.DropKey{Reason: bpf.DropSnoopLimited, Ifindex: packet.Ifindex, Segment: l.world.segment("shop/wide")}
 	if limited := int(counts.Drops[key].Packets); handed+limited != rounds*tries {
 		t.Errorf("%d handed over and %d not, of %d", handed, limited, rounds*tries)
 	}
@@ -513,9 +520,9 @@ func TestMessagesAreLimited(t *testing.T) {
 func TestFullRing(t *testing.T) {
 	for _, underlay := range underlays {
 		t.Run(underlay.String(), func(t *testing.T) {
-			l := newListener(t, newWorld(t, underlay, nil))
+			l := newListener(t, newWorld(t, underlay, nil), "shop/wide", "host-b")
 			l.x = l.watch(t, l.devices()...)
-			slot := l.segment("shop/wide")
+			slot := l.world.segment("shop/wide")
 			defer told(map[bpf.MDBKey]maps.Receivers{l.entry("shop/wide", video6.IP.String(), ""): l.receivers([]int{6})}, "shop/wide")(l.world)()
 			message, video := report(mac(0x0b, 2), smallEvent+1), UDP(guest6(mac(0x0a, 5)), video6, 100)
 			taken, forwarded := l.takenFromRemote("there is room", message), l.copiedFromRemote("there is none", message, wideAll...)
@@ -530,7 +537,7 @@ func TestFullRing(t *testing.T) {
 			l.x.run(t, forwarded)
 
 			taken.room = largeEvent
-			records, want := l.records(t), taken.record(l.world)
+			records, want := l.records(t), l.record(taken)
 			if len(records) != fits {
 				t.Errorf("%d events, should be %d", len(records), fits)
 			}
