@@ -47,18 +47,9 @@ func (n *Namespace) LinkIndex(name string) (uint32, error) {
 // AttachIngress puts a program at a device's tc ingress. It ends with the
 // device, and with tcx when it is closed.
 func (n *Namespace) AttachIngress(device string, program *ebpf.Program) (io.Closer, error) {
-	return n.attach(device, program, ebpf.AttachTCXIngress)
-}
-
-// AttachEgress puts a program at a device's tc egress, in the same way.
-func (n *Namespace) AttachEgress(device string, program *ebpf.Program) (io.Closer, error) {
-	return n.attach(device, program, ebpf.AttachTCXEgress)
-}
-
-func (n *Namespace) attach(device string, program *ebpf.Program, at ebpf.AttachType) (io.Closer, error) {
 	var attached io.Closer
 	err := n.withLink(device, func(link netlink.Link) (err error) {
-		attached, err = attachTC(link, program, at)
+		attached, err = attachIngress(link, program)
 		return err
 	})
 	return attached, err

@@ -108,7 +108,7 @@ func (c *cloud) plug(l *Lab, host *Namespace, uplink string, mtu int) (string, e
 		if err := netlink.LinkSetMaster(port, bridge); err != nil {
 			return err
 		}
-		guard, err := attachTC(port, c.objects.CloudIn, ebpf.AttachTCXIngress)
+		guard, err := attachIngress(port, c.objects.CloudIn)
 		if err != nil {
 			return err
 		}
@@ -121,10 +121,10 @@ func (c *cloud) plug(l *Lab, host *Namespace, uplink string, mtu int) (string, e
 	return door, nil
 }
 
-// attachTC puts a program at a device's tc ingress or egress, by tcx or, on
-// kernels before 6.6, by clsact.
-func attachTC(device netlink.Link, program *ebpf.Program, at ebpf.AttachType) (io.Closer, error) {
-	l, err := link.AttachTCX(link.TCXOptions{Interface: device.Attrs().Index, Program: program, Attach: at})
+// attachIngress puts a program at a device's tc ingress, by tcx or, on kernels
+// before 6.6, by clsact.
+func attachIngress(device netlink.Link, program *ebpf.Program) (io.Closer, error) {
+	l, err := link.AttachTCX(link.TCXOptions{Interface: device.Attrs().Index, Program: program, Attach: ebpf.AttachTCXIngress})
 	if err == nil {
 		return l, nil
 	}
@@ -134,12 +134,8 @@ func attachTC(device netlink.Link, program *ebpf.Program, at ebpf.AttachType) (i
 	if err := netlink.QdiscAdd(clsact(device)); err != nil {
 		return nil, fmt.Errorf("clsact: %w", err)
 	}
-	parent := uint32(netlink.HANDLE_MIN_INGRESS)
-	if at == ebpf.AttachTCXEgress {
-		parent = netlink.HANDLE_MIN_EGRESS
-	}
 	filter := &netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: device.Attrs().Index, Parent: parent,
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: device.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS,
 			Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1},
 		Fd: program.FD(), Name: "cloud_in", DirectAction: true,
 	}

@@ -267,7 +267,7 @@ func (y *way) snoopRelayRows() []relayRow {
 		}
 		rows = append(rows, r)
 	}
-	messages := map[string][]byte{"a report": memberships(west)["MLDv2 report"], "a query": memberships(west)["IGMPv3 query"], "a probe": probe(west)}
+	messages := map[string][]byte{"a report": memberships(west)["MLDv2 report"], "a query": memberships(west)["IGMPv3 query"]}
 	for _, name := range sorted(messages) {
 		frame := messages[name]
 		taken(name+" under the segment's own VNI", y.west, "shop/lan", vniLAN, frame)
@@ -276,15 +276,15 @@ func (y *way) snoopRelayRows() []relayRow {
 			y.fromHost(name+", nobody listens", y.west, vniRelay, frame, lanPorts, lanZone...))
 	}
 	hello := y.fromHost("a hello", y.west, vniRelay, routers(west)["PIM hello over IPv6"], lanPorts, lanZone...)
-	rows = append(rows, when(hello, listening))
+	rows = append(rows, when(hello, listening),
+		when(y.fromHost("a report in a segment that does not snoop", y.west, vniFlat, messages["a report"], []int{4, 5}), listening))
 
-	// A segment that does not snoop has relays that are probed.
-	taken("a probe in a segment that does not snoop", y.west, "shop/flat", vniFlat, probe(west))
-	tagged := tagged(probe(west), 0x8100, 45)
-	return append(rows,
-		when(y.fromHost("a report in a segment that does not snoop", y.west, vniFlat, messages["a report"], []int{4, 5}), listening),
-		when(y.fromHost("a probe under the relay's VNI in a segment that does not snoop", y.west, vniFlatRelay, probe(west), []int{4, 5}, "host-b", "host-c"), listening),
-		when(y.fromHost("a tagged probe in a segment that does not snoop", y.west, vniFlat, tagged, []int{4, 5}), listening))
+	// A probe asks whether this very way is open.
+	taken("a probe", y.west, "shop/lan", vniRelay, probe(west))
+	taken("a probe under the segment's own VNI", y.west, "shop/lan", vniLAN, probe(west))
+	taken("a probe in a segment that does not snoop", y.west, "shop/flat", vniFlatRelay, probe(west))
+	taken("a probe under the segment's own VNI, where it does not snoop", y.west, "shop/flat", vniFlat, probe(west))
+	return append(rows, when(y.fromHost("a tagged probe", y.west, vniRelay, tagged(probe(west), 0x8100, 45), nil), listening))
 }
 
 // sizeRelayRows are as large as what can be sent on, and larger. The ports here
