@@ -25,15 +25,7 @@ func (d *Datapath) Take(e Event) error {
 	}
 	now := time.Now()
 	revived := d.groups.receive(now, e)
-	for range eventBacklog {
-		select {
-		case more := <-d.groups.events.C:
-			revived = d.groups.receive(now, more) || revived
-			continue
-		default:
-		}
-		break
-	}
+	revived = d.groups.drain(now) || revived
 	err := d.groups.flush(now)
 	if revived {
 		err = errors.Join(err, d.Refresh())
@@ -43,8 +35,13 @@ func (d *Datapath) Take(e Event) error {
 
 // Tick does what the protocols of group membership have to do by now.
 func (d *Datapath) Tick() error {
-	died, err := d.groups.tick(time.Now())
-	if died {
+	if d.contents == nil {
+		return nil
+	}
+	now := time.Now()
+	revived := d.groups.drain(now)
+	died, err := d.groups.tick(now)
+	if revived || died {
 		err = errors.Join(err, d.Refresh())
 	}
 	return err

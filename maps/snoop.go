@@ -3,6 +3,7 @@
 package maps
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -56,4 +57,33 @@ func (s *Set) CatchUp(slot uint32, missed uint64) error {
 		atomic.CompareAndSwapUint64(&snoops[slot].Missed, missed, 0)
 		return nil
 	})
+}
+
+// forgetGroups has nothing believed of segments whose slots become free. The MDB
+// of the agent that tracks them follows.
+func (s *Set) forgetGroups(segments []uint32) error {
+	if len(segments) == 0 {
+		return nil
+	}
+	err := mapped(s.Snoops, func(snoops []bpf.Snoop) error {
+		for _, slot := range segments {
+			atomic.StoreUint64(&snoops[slot].Alive, 0)
+			atomic.StoreUint64(&snoops[slot].Missed, 0)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	entries, err := s.mdb().all()
+	if err != nil {
+		return err
+	}
+	var keys []bpf.MDBKey
+	for key := range entries {
+		if slices.Contains(segments, key.Segment) {
+			keys = append(keys, key)
+		}
+	}
+	return s.mdb().remove(keys)
 }
