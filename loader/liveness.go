@@ -15,6 +15,7 @@ import (
 // tunnel, so it goes the way of the segment's frames; the agent there answers.
 type liveness struct {
 	hosts map[netip.Addr]*probedHost // by VTEP
+	turns uint64                     // how often one has come to life or died, or is probed no more
 }
 
 // probedHost is what is known of a host.
@@ -84,6 +85,7 @@ func (l *liveness) want(hosts map[netip.Addr]uint32) {
 	for vtep := range l.hosts {
 		if _, wanted := hosts[vtep]; !wanted {
 			delete(l.hosts, vtep)
+			l.turns++
 		}
 	}
 	for vtep, vni := range hosts {
@@ -100,6 +102,7 @@ func (l *liveness) due(now time.Time, from policy.MAC) (probes map[netip.Addr]pr
 	for vtep, host := range l.hosts {
 		if host.alive && now.Sub(host.answered) > probeTimeout {
 			host.alive, changed = false, true
+			l.turns++
 		}
 		if now.Sub(host.sent) >= probeInterval {
 			var nonce [8]byte
@@ -117,9 +120,13 @@ func (l *liveness) answered(now time.Time, vtep netip.Addr, p probe) bool {
 	if host == nil || p.nonce != host.nonce {
 		return false
 	}
-	was := host.alive
-	host.alive, host.answered = true, now
-	return !was
+	host.answered = now
+	if host.alive {
+		return false
+	}
+	host.alive = true
+	l.turns++
+	return true
 }
 
 // alive are the hosts that answer, by VTEP.
