@@ -41,11 +41,17 @@ func TestLiveness(t *testing.T) {
 	if l.answered(now, host, probe{reply: true, nonce: asked.nonce}) {
 		t.Error("it comes to life twice")
 	}
+	if l.turns != 1 {
+		t.Errorf("it has come to life once, and that is told %d times", l.turns)
+	}
 	if _, died := l.due(now.Add(probeTimeout), policy.MAC{2}); died || !l.alive()[host] {
 		t.Error("it dies too early")
 	}
 	if _, died := l.due(now.Add(probeTimeout+time.Nanosecond), policy.MAC{2}); !died || l.alive()[host] {
 		t.Error("it does not die")
+	}
+	if l.turns != 2 {
+		t.Errorf("it has come to life and died, and that is told %d times", l.turns)
 	}
 	l.want(nil)
 	if probes, _ := l.due(now.Add(time.Hour), policy.MAC{2}); len(probes) != 0 {

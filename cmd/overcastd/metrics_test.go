@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	stdmaps "maps"
 	"net"
 	"net/http"
 	"regexp"
@@ -63,11 +64,14 @@ func testMetrics(t *testing.T) *metrics {
 			{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Ifindex: 7, State: loader.PortUp, MAC: "02:00:00:00:00:01"},
 			{Slot: 2, Environment: "shop", Segment: "lan", Port: "late", Ifindex: 9, State: loader.PortDown},
 		},
-		Segments: []loader.SegmentReport{{Slot: 1, Environment: "shop", Segment: "lan", MTU: 1450}},
-		Remotes:  []loader.RemoteReport{{Slot: 1, Host: "b", MTU: 1500}, {Slot: 2, Host: "c"}},
+		Segments: []loader.SegmentReport{{Slot: 1, Environment: "shop", Segment: "lan", MTU: 1450}, {Slot: 2, Environment: "shop", Segment: "wide", MTU: 1450, Relay: &loader.RelayReport{VNI: 9, Zones: []loader.RelayZoneReport{
+			{Zone: "az1", Own: true, Members: 3}, {Zone: "az2", Members: 9, Relay: "b", Candidates: []loader.RelayCandidateReport{{Host: "b", Alive: true}}},
+			{Zone: "az3", Members: 9, Candidates: []loader.RelayCandidateReport{{Host: "c"}}}}}}},
+		Remotes: []loader.RemoteReport{{Slot: 1, Host: "b", MTU: 1500}, {Slot: 2, Host: "c"}},
 	})
+	describeGroups(t, m)
 	cpus := ebpf.MustPossibleCPU()
-	for i, slot := range []uint32{1, 2, bpf.StatsSegments + 1, bpf.StatsRemotes + 1, bpf.StatsRemotes + 2} {
+	for i, slot := range []uint32{1, 2, bpf.StatsSegments + 1, bpf.StatsSegments + 2, bpf.StatsRemotes + 1, bpf.StatsRemotes + 2} {
 		perCPU := make([]bpf.Counters, cpus)
 		perCPU[0] = bpf.Counters{InPackets: uint64(i + 1), InBytes: uint64(i+1) * 100, OutPackets: uint64(i+1) * 10, OutBytes: uint64(i+1) * 1000}
 		if err := set.Stats.Put(slot, perCPU); err != nil {
@@ -111,18 +115,20 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want := map[string]float64{
-		"overcast_config_reloads_total{result=applied}":            1,
-		"overcast_config_reloads_total{result=refused}":            2,
-		"overcast_config_last_reload_successful{}":                 0,
-		"overcast_port_up{environment=shop,port=web,segment=lan}":  1,
-		"overcast_port_up{environment=shop,port=late,segment=lan}": 0,
-		"overcast_datapath_in_line{}":                              1,
-		"overcast_tunnel_up{}":                                     1,
-		"overcast_remote_route{host=b}":                            1,
-		"overcast_remote_route{host=c}":                            0,
-		"overcast_segment_mtu_bytes{environment=shop,segment=lan}": 1450,
+		"overcast_config_reloads_total{result=applied}":             1,
+		"overcast_config_reloads_total{result=refused}":             2,
+		"overcast_config_last_reload_successful{}":                  0,
+		"overcast_port_up{environment=shop,port=web,segment=lan}":   1,
+		"overcast_port_up{environment=shop,port=late,segment=lan}":  0,
+		"overcast_datapath_in_line{}":                               1,
+		"overcast_tunnel_up{}":                                      1,
+		"overcast_remote_route{host=b}":                             1,
+		"overcast_remote_route{host=c}":                             0,
+		"overcast_segment_mtu_bytes{environment=shop,segment=lan}":  1450,
+		"overcast_segment_mtu_bytes{environment=shop,segment=wide}": 1450,
 	}
-	for i, object := range []string{"port{environment=shop,port=web,segment=lan}", "port{environment=shop,port=late,segment=lan}", "segment{environment=shop,segment=lan}", "remote{host=b}", "remote{host=c}"} {
+	stdmaps.Copy(want, wantGroups())
+	for i, object := range []string{"port{environment=shop,port=web,segment=lan}", "port{environment=shop,port=late,segment=lan}", "segment{environment=shop,segment=lan}", "segment{environment=shop,segment=wide}", "remote{host=b}", "remote{host=c}"} {
 		kind, labels, _ := strings.Cut(object, "{")
 		n := float64(i + 1)
 		for name, value := range map[string]float64{"received_packets": n, "received_bytes": n * 100, "sent_packets": n * 10, "sent_bytes": n * 1000} {
@@ -161,7 +167,7 @@ func TestMetricsOfProblems(t *testing.T) {
 // Names say the unit, counters end in _total and nothing else does, each has a
 // help, and no label grows without a bound: no MACs, addresses or ifindexes.
 func TestMetricNames(t *testing.T) {
-	bounded := []string{"environment", "segment", "port", "host", "reason", "result"}
+	bounded := []string{"environment", "segment", "port", "host", "reason", "result", "family", "kind", "version", "from", "cause", "limit", "zone"}
 	form := regexp.MustCompile(`^overcast_[a-z_]+$`)
 	for _, family := range gather(t, testMetrics(t)) {
 		name := family.GetName()
