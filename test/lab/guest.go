@@ -120,6 +120,26 @@ func (g *Guest) Detach() error {
 	return g.owner.LinkDelete(g.Port)
 }
 
+// Move takes the guest to another host, behind a device of this name there. Its
+// own device stays and sees its cable pulled and put in again, as that of a
+// virtual machine does, so its sockets stay in their groups. A tap cannot move.
+func (g *Guest) Move(to *Host, port string) error {
+	if g.Options.Kind == Tap {
+		return fmt.Errorf("guest %s has a tap, which stays on its host: want a veth", g.Name)
+	}
+	if err := g.owner.LinkDown(g.Port); err != nil {
+		return err
+	}
+	err := g.owner.withLink(g.Port, func(link netlink.Link) error {
+		return errors.Join(netlink.LinkSetName(link, port), netlink.LinkSetNsFd(link, int(to.handle)))
+	})
+	if err != nil {
+		return err
+	}
+	g.host, g.owner, g.Port, g.Options.Port = to, to.Namespace, port, port
+	return errors.Join(g.owner.noIPv6(g.Port), g.owner.LinkUp(g.Port))
+}
+
 // Ifindex returns the index of the host's device.
 func (g *Guest) Ifindex() (int, error) {
 	index := 0
