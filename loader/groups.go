@@ -214,7 +214,7 @@ func (g *groups) probed(now time.Time, e Event, p probe) (revived bool) {
 }
 
 func (g *groups) sendToHost(vtep netip.Addr, vni uint32, frame []byte) {
-	g.note("messages to other hosts", g.out.toHost(netip.AddrPortFrom(vtep, g.state.Tunnel.Port), vni, frame))
+	g.out.toHost(netip.AddrPortFrom(vtep, g.state.Tunnel.Port), vni, frame)
 }
 
 // note logs what fails, once until it works again. What could not be sent is
@@ -272,6 +272,11 @@ func (g *groups) flush(now time.Time) error {
 		if due := s.table.Next(); !due.IsZero() && due.Before(next) {
 			next = due
 		}
+	}
+	more, failed := g.out.post()
+	g.note("messages to other hosts", failed)
+	if rest := now.Add(batchInterval); more && rest.Before(next) {
+		next = rest
 	}
 	g.timer.Reset(max(next.Sub(now), 0))
 	if len(put)+len(remove) == 0 {

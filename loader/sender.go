@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +19,22 @@ type sender struct {
 	ports int // a packet socket that receives nothing
 	hosts *net.UDPConn
 	local netip.Addr
+	queue []letter // to hosts
 }
+
+// letter is a frame on its way to another host.
+type letter struct {
+	to    netip.AddrPort
+	vni   uint32
+	frame []byte
+}
+
+// What thousands of hosts are told in one moment would run over queues on the
+// way: so many go each batchInterval.
+const (
+	batchInterval = 10 * time.Millisecond
+	batchLetters  = 200
+)
 
 func openSender() (*sender, error) {
 	// Protocol 0: no frame is ever delivered to it.
@@ -57,8 +73,27 @@ func (s *sender) from(local netip.Addr) error {
 // vxlanFlagVNI says that the header has a VNI (RFC 7348 5).
 const vxlanFlagVNI = 1 << 27
 
-// toHost sends a frame to another host, as one of a segment.
-func (s *sender) toHost(vtep netip.AddrPort, vni uint32, frame []byte) error {
+// toHost has a frame sent to another host, as one of a segment.
+func (s *sender) toHost(vtep netip.AddrPort, vni uint32, frame []byte) {
+	s.queue = append(s.queue, letter{vtep, vni, frame})
+}
+
+// post sends some of what waits, and tells whether something still does. The
+// error is the last one; what could not be sent is not kept.
+func (s *sender) post() (more bool, err error) {
+	n := min(len(s.queue), batchLetters)
+	for _, l := range s.queue[:n] {
+		if failed := s.sendToHost(l.to, l.vni, l.frame); failed != nil {
+			err = failed
+		}
+	}
+	if s.queue = s.queue[n:]; len(s.queue) == 0 {
+		s.queue = nil
+	}
+	return len(s.queue) > 0, err
+}
+
+func (s *sender) sendToHost(vtep netip.AddrPort, vni uint32, frame []byte) error {
 	if s.hosts == nil {
 		return errors.New("no socket for messages to other hosts")
 	}

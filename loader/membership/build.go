@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -178,15 +177,15 @@ func ethernet(from MAC, destination netip.Addr, etherType uint16, room int) []by
 // precedence internetwork control and with TTL 1 (RFC 3376 4).
 func frameIPv4(m *Message, destination netip.Addr, message []byte) []byte {
 	frame := ethernet(m.SourceMAC, destination, etherTypeIPv4, ipv4AlertBytes+len(message))
-	header := make([]byte, 0, ipv4AlertBytes)
-	header = append(header, 4<<4|ipv4AlertBytes/4, 0xc0)
-	header = binary.BigEndian.AppendUint16(header, uint16(ipv4AlertBytes+len(message)))
-	header = append(header, 0, 0, 0x40, 0, 1, protocolIGMP, 0, 0) // DF
-	header = append(header, m.Source.AsSlice()...)
-	header = append(header, destination.AsSlice()...)
-	header = append(header, 0x94, 4, 0, 0)
+	frame = append(frame, 4<<4|ipv4AlertBytes/4, 0xc0)
+	frame = binary.BigEndian.AppendUint16(frame, uint16(ipv4AlertBytes+len(message)))
+	frame = append(frame, 0, 0, 0x40, 0, 1, protocolIGMP, 0, 0) // DF
+	frame = append(frame, m.Source.AsSlice()...)
+	frame = append(frame, destination.AsSlice()...)
+	frame = append(frame, 0x94, 4, 0, 0)
+	header := frame[ethernetBytes:]
 	binary.BigEndian.PutUint16(header[10:], checksum(0, header))
-	return slices.Concat(frame, header, message)
+	return append(frame, message...)
 }
 
 // frameIPv6 puts an MLD message into a packet with the Router Alert option and

@@ -306,3 +306,20 @@ func TestRestore(t *testing.T) {
 	r.want("after", r.state(port1, "ff0e::1"), "nothing")
 	r.want("who has not told again", r.everywhere(IPv6), "host 1,host 2,foreign 1")
 }
+
+// A Host that has told is not asked again.
+func TestHostHasTold(t *testing.T) {
+	r := fresh(t, testConfig(), host1)
+	r.Advance(r.now)
+	for _, f := range Families {
+		msg := from(Report, f, newest(f))
+		r.hear(host1, msg)
+	}
+	r.sent()
+	r.pass(100 * time.Second)
+	for _, line := range r.sent() {
+		if strings.Contains(line, "query") {
+			t.Errorf("%q, and it has told", line)
+		}
+	}
+}

@@ -81,18 +81,13 @@ func contains(sorted []netip.Addr, addr netip.Addr) bool {
 // in order.
 func (t *Table) Merged(except ...Member) []Record {
 	var records []Record
-	for _, addr := range t.sortedGroups() {
+	for _, addr := range sortedKeys(t.groups) {
 		c := t.merge(addr, func(m *member) bool { return !slices.Contains(except, m.Member) })
 		if !c.nothing() {
 			records = append(records, c.record(addr))
 		}
 	}
 	return records
-}
-
-// sortedGroups are the groups of the table, in order.
-func (t *Table) sortedGroups() []netip.Addr {
-	return sortedKeys(t.groups)
 }
 
 // sortedKeys are the addresses of a map, in order.

@@ -142,8 +142,9 @@ func (a *audience) update(t *Table, addr netip.Addr, times int) {
 		a.pending[addr] = p
 	}
 	if c.mode != old.mode {
-		// Such a report has the whole list.
-		p.mode, p.sources = times, nil
+		// Such a report has the whole list; what was pending of sources ends with
+		// it, as it is not told more often.
+		p.mode = times
 	} else {
 		if p.sources == nil {
 			p.sources = make(map[netip.Addr]int)

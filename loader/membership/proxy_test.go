@@ -58,6 +58,14 @@ func TestChangesAreTold(t *testing.T) {
 	if strings.Count(got, "2001:db8::b") != 2 || strings.Contains(got, "TO_") {
 		t.Errorf("told\n%s", got)
 	}
+	r.report(port1, rec(AllowNewSources, group, "2001:db8::c"))
+	r.report(port1, rec(ChangeToExclude, group))
+	r.pass(3 * time.Second)
+	for i, line := range told() {
+		if i > 0 && line != "host 1,foreign 1: report TO_EX ff0e::1 {}" {
+			t.Errorf("told %q, and the mode has changed", line)
+		}
+	}
 }
 
 // A guest that joins and leaves all the time is told of with a gap.
@@ -212,4 +220,23 @@ func TestMerged(t *testing.T) {
 	r.want("who gets what is wanted by all", r.gets("239.1.2.3", d), "port 1,port 2")
 	r.want("who gets what is excluded by one", r.gets("239.1.2.3", a), "port 2")
 	r.want("who gets what is wanted by name", r.gets("239.1.2.3", b), "port 2,port 3")
+}
+
+// What a port and a remote want may end at one instant.
+func TestChangesAtOnce(t *testing.T) {
+	r := newRig(t, testConfig(), port1, port2, host1, foreign1)
+	for i := range 20 {
+		for _, m := range []Member{host1, port1, foreign1} {
+			r.report(m, rec(ModeIsExclude, fmt.Sprintf("ff0e::%d", i+1)))
+		}
+	}
+	r.pass(260*time.Second - 1)
+	r.sent()
+	r.pass(1)
+	left := strings.Join(r.sent("general"), " ")
+	for i := range 20 {
+		if want := fmt.Sprintf("TO_IN ff0e::%d {}", i+1); !strings.Contains(left, want) {
+			t.Errorf("no %q in %q", want, left)
+		}
+	}
 }

@@ -121,7 +121,7 @@ func TestRecords(t *testing.T) {
 					r.TakeChanges()
 					before := r.shown(group)
 					r.report(c.who, rec(row.kind, group, listed...))
-					r.want("state", r.state(c.who, group), expand(row.want+" ")[:len(expand(row.want+" "))-1])
+					r.want("state", r.state(c.who, group), expand(row.want + " ")[:len(expand(row.want+" "))-1])
 					var queries []string
 					for _, q := range row.sent {
 						queries = append(queries, fmt.Sprintf("%s: query v%d %s %s", c.who, newest(f), group, expand(q)))
@@ -159,6 +159,7 @@ func TestFirstRecord(t *testing.T) {
 		{rec(AllowNewSources, "239.1.2.3", "10.0.0.1"), "include 10.0.0.1:260"},
 		{rec(ModeIsExclude, "239.1.2.3"), "exclude 260"},
 		{rec(ChangeToExclude, "239.1.2.3", "10.0.0.1"), "exclude 260 10.0.0.1:-"},
+		{rec(ModeIsExclude, "239.1.2.3", "10.0.0.2", "10.0.0.1", "10.0.0.2"), "exclude 260 10.0.0.1:- 10.0.0.2:-"},
 		{rec(ModeIsExclude, "224.0.0.251"), "nothing"},
 	} {
 		r := newRig(t, testConfig(), port1)

@@ -164,7 +164,9 @@ func TestRouterIsTold(t *testing.T) {
 	r.hear(port1, query(IPv6, 2, group, a, "2001:db8::b"))
 	r.hear(port1, query(IPv6, 2, other, a, "2001:db8::b"))
 	r.hear(port1, query(IPv6, 2, other, a))
-	r.wantSent("asked for sources", toRouter(), "port 1: report IS_IN ff0e::1 {2001:db8::a}", "port 1: report IS_IN ff0e::2 {2001:db8::b}")
+	r.hear(port1, query(IPv6, 2, "ff02::1:ff00:3"))
+	r.wantSent("asked for sources", toRouter(), "port 1: report IS_IN ff0e::1 {2001:db8::a}", "port 1: report IS_IN ff0e::2 {2001:db8::b}", "port 1: report IS_EX ff02::1:ff00:3 {}")
+	r.report(port3, rec(ModeIsExclude, "ff02::1:ff00:3"))
 	// Whom that was relayed to did not answer: the querier's doubt counts.
 	r.pass(1990 * time.Millisecond)
 	r.want("doubted", r.gets(group, a), "port 2")
@@ -174,6 +176,9 @@ func TestRouterIsTold(t *testing.T) {
 	r.pass(time.Second)
 	r.wantSent("gone, twice", toRouter(), "port 1: report BLOCK ff0e::1 {2001:db8::a}", "port 1: report BLOCK ff0e::1 {2001:db8::a}")
 	r.want("a Host's is its own", r.state(host1, other), "exclude 241.99 2001:db8::a:-")
+
+	r.hear(port1, query(IPv6, 2, other))
+	r.want("nor is it doubted", r.state(host1, other), "exclude 241.99 2001:db8::a:-")
 
 	// The S flag says to let the timers be.
 	r.report(port2, rec(ModeIsExclude, group))
@@ -318,4 +323,29 @@ func TestQuerySources(t *testing.T) {
 			t.Errorf("%v is asked by %s, %s, want %s", s.To, msg.Source, msg.SourceMAC, want)
 		}
 	}
+}
+
+// A listener of IGMPv1 does not answer a specific query, and is not doubted.
+func TestOldestListenerIsNotDoubted(t *testing.T) {
+	r := newRig(t, testConfig(), port1, port2, port3)
+	old := from(Report, IPv4, 1)
+	old.Group = addr("239.1.2.3")
+	r.hear(port2, old)
+	old.Version = 2
+	r.hear(port3, old)
+	r.hear(port1, query(IPv4, 2, "239.1.2.3"))
+	r.want("version 1", r.state(port2, "239.1.2.3"), "exclude 260")
+	r.want("version 2", r.state(port3, "239.1.2.3"), "exclude 2")
+}
+
+// A port that comes while a router asks does not wait for the router, and is
+// asked by us once only.
+func TestNewPortBesideRouter(t *testing.T) {
+	r := newRig(t, testConfig(), port1)
+	r.hear(port1, query(IPv6, 2, ""))
+	r.pass(15 * time.Second)
+	r.sent()
+	r.SetMembers(r.now, []Member{port1, port2})
+	r.pass(100 * time.Second)
+	r.wantSent("asked", slices.DeleteFunc(r.sent("report", "general query v3"), func(line string) bool { return !strings.HasPrefix(line, "port 2") }), "port 2: general query v2 1s")
 }

@@ -634,6 +634,10 @@ func TestSplitRecords(t *testing.T) {
 				for kind := ModeIsInclude; kind <= BlockOldSources; kind++ {
 					records = append(records, Record{kind, group, sources(f, n)})
 				}
+				// Small ones of two sizes, to fill a packet in any way.
+				for i := range 100 {
+					records = append(records, Record{99, group, sources(f, i%2)})
+				}
 				told := make(map[RecordType][]netip.Addr)
 				for _, part := range SplitRecords(f, records, mtu) {
 					msg := from(Report, f, newest(f))
