@@ -107,7 +107,7 @@ func (w *world) settled(h *lab.Host, family, mdb string, everything ...string) (
 // who joined, by whom that was told and how long it holds, and for each member
 // that gets everything the reason.
 func TestGroupsAreShown(t *testing.T) {
-	w := &world{Lab: lab.NewTest(t, lab.Options{Hosts: 2}), t: t, segment: "        multicast: {" + quick + "}\n"}
+	w := &world{Lab: lab.NewTest(t, lab.Options{Hosts: 2}), t: t, segment: "        multicast: {query_interval: 1s, query_response_interval: 200ms}\n"}
 	here, there := w.Hosts[0], w.Hosts[1]
 	router := w.addGuest(here, "g1", lab.GuestOptions{})
 	listener := w.addGuest(there, "g2", lab.GuestOptions{})
@@ -192,7 +192,7 @@ func (w *world) ask(g *lab.Guest, address string) (end func()) {
 		w.t.Fatal(err)
 	}
 	query := membership.Build(&membership.Message{Kind: membership.Query, Family: membership.IPv6, Version: 2, SourceMAC: membership.MAC(mac),
-		Source: netip.MustParseAddr(address), MaxResponse: 500 * time.Millisecond, Robustness: 2, QueryInterval: 2 * time.Second})
+		Source: netip.MustParseAddr(address), MaxResponse: 200 * time.Millisecond, Robustness: 2, QueryInterval: time.Second})
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for {
