@@ -4,6 +4,7 @@
 
 #include "fdb.h"
 #include "group.h"
+#include "neigh.h"
 
 /* What is known before the first change to the packet. */
 struct delivery {
@@ -56,6 +57,8 @@ static __always_inline int deliver_send(struct __sk_buff *skb, const struct ethh
 	struct oc_segment *segment;
 
 	stats_in(OC_STATS_REMOTES + d->remote, skb_packets(skb), skb->len);
+	/* What is asked there was not answered where it was asked. */
+	(void)neigh_hear(skb, eth, d->segment, d->remote);
 	if (d->port)
 		return port_send(skb, d->port, d->segment, typed);
 	segment = segment_get(d->segment);

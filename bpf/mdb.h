@@ -17,14 +17,15 @@ struct receivers {
 };
 
 /* To groups of these everybody listens, or nobody may forward them beyond the
- * node: 224.0.0.0/24 (RFC 4541 2.1.2), ff02::1, and the scopes 0 and 1 (RFC 4291 2.7). */
+ * node, or they are reserved: 224.0.0.0/24 (RFC 4541 2.1.2), ff02::1, and the
+ * scopes 0, 1 and 15 (RFC 4291 2.7). The agent tracks none of them. */
 static __always_inline bool mdb_is_for_all(const struct oc_addr *group)
 {
 	const __be32 *w = (const __be32 *)group->b;
 
 	if (group->b[0] != 0xff)
 		return (w[3] & bpf_htonl(0xffffff00)) == bpf_htonl(0xe0000000);
-	if ((group->b[1] & 0xf) <= 1)
+	if ((group->b[1] & 0xf) <= 1 || (group->b[1] & 0xf) == 0xf)
 		return true;
 	return w[0] == bpf_htonl(0xff020000) && !w[1] && !w[2] && w[3] == bpf_htonl(1);
 }
@@ -63,13 +64,20 @@ static __always_inline bool mdb_read(struct cursor c, struct oc_mdb_key *key)
 	return false;
 }
 
+/* Has the agent said within this time that it reads oc_events? It may have said
+ * so in a tick after the one that is read here. */
+static __always_inline bool mdb_is_kept(const struct oc_snoop *snoop, __u64 within)
+{
+	return snoop->alive && (__s64)(bpf_ktime_get_coarse_ns() - snoop->alive) < (__s64)within;
+}
+
 /* The agent may be gone, or have missed what somebody asked for: then all
  * groups are flooded, so that nobody starves. */
 static __always_inline bool mdb_is_current(__u32 segment)
 {
 	struct oc_snoop *snoop = bpf_map_lookup_elem(&oc_snoops, &segment);
 
-	return snoop && snoop->alive && !snoop->missed && bpf_ktime_get_coarse_ns() - snoop->alive < snoop->lifetime;
+	return snoop && !snoop->missed && mdb_is_kept(snoop, snoop->lifetime);
 }
 
 static __always_inline struct oc_group *mdb_get(const struct oc_mdb_key *key)

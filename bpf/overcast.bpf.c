@@ -12,6 +12,7 @@
 #include "config.h"
 #include "maps.h"
 #include "deliver.h"
+#include "neigh.h"
 #include "policy.h"
 #include "strip_tc.h"
 #include "strip_xdp.h"
@@ -29,6 +30,7 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	struct oc_fdb_entry where;
 	struct ethhdr eth __attribute__((aligned(8))), *at;
 	enum oc_drop drop;
+	int verdict;
 
 	if (!port)
 		return DROP_PORT_UNKNOWN;
@@ -51,6 +53,9 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 		return drop;
 	stats_in(OC_STATS_SEGMENTS + port->segment, skb_packets(skb), skb->len);
 
+	verdict = neigh_from_port(skb, &eth, port->segment);
+	if (verdict != VERDICT_PASS)
+		return verdict;
 	if (mac_is_group(eth.h_dest))
 		return group_from_port(skb, &eth, segment, port);
 	if (!fdb_find(segment, port->segment, eth.h_dest, &where)) {

@@ -196,10 +196,11 @@ type overcastOcLearnedEntry struct {
 }
 
 type overcastOcLearnedNeighbor struct {
-	_    structs.HostLayout
-	Mac  [6]uint8
-	Pad  uint16
-	Seen uint64
+	_     structs.HostLayout
+	Mac   [6]uint8
+	Pad   [6]uint8
+	Flags overcastOcNeighborFlags
+	Seen  uint64
 }
 
 type overcastOcMdbEntry struct {
@@ -219,6 +220,13 @@ type overcastOcNeighbor struct {
 	Mac [6]uint8
 	Pad uint16
 }
+
+type overcastOcNeighborFlags uint32
+
+const (
+	overcastOcNeighborFlagsOC_NEIGHBOR_ROLE   overcastOcNeighborFlags = 1
+	overcastOcNeighborFlagsOC_NEIGHBOR_ROUTER overcastOcNeighborFlags = 2
+)
 
 type overcastOcNeighborKey struct {
 	_       structs.HostLayout

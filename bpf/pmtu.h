@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "checksum.h"
 #include "pace.h"
 #include "parse.h"
 #include "verdict.h"
@@ -107,14 +108,6 @@ static __always_inline bool pmtu_fits(struct __sk_buff *skb, __u32 mtu)
 	return !headers || headers + size <= room;
 }
 
-static __always_inline __u16 pmtu_fold(__u64 sum)
-{
-	sum = (sum >> 32) + (sum & 0xffffffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	return (sum >> 16) + (sum & 0xffff);
-}
-
 struct pmtu_sum {
 	struct __sk_buff *skb;
 	__u32 upper_at;
@@ -155,7 +148,7 @@ static __always_inline __u64 pmtu_settle(const struct pmtu_sum *sum, __u32 field
 
 	if (bpf_skb_load_bytes(sum->skb, sizeof(struct ethhdr) + field_at, &old, sizeof(old)))
 		return sum->all;
-	half = ~pmtu_fold(sum->upper + (__u16)~old);
+	half = ~checksum_fold(sum->upper + (__u16)~old);
 	settled = half >> 1 | half << 15;
 	if (bpf_skb_store_bytes(sum->skb, sizeof(struct ethhdr) + field_at, &settled, sizeof(settled), 0))
 		return sum->all;
@@ -245,7 +238,7 @@ static __always_inline int pmtu_answer_v6(struct __sk_buff *skb, const struct et
 	sum += pmtu_sum_addresses_v6(&a.ip.saddr, &a.ip.daddr);
 	sum += bpf_htonl(sizeof(a.icmp) + PMTU_QUOTE_V6) + (__u64)bpf_htonl(IPPROTO_ICMPV6);
 	sum += bpf_htons(ICMPV6_PACKET_TOO_BIG << 8) + (__u64)a.icmp.mtu;
-	a.icmp.checksum = ~pmtu_fold(sum);
+	a.icmp.checksum = ~checksum_fold(sum);
 
 	if (bpf_skb_change_head(skb, sizeof(a.ip) + sizeof(a.icmp), 0) ||
 	    bpf_skb_store_bytes(skb, 0, &a.eth, sizeof(a.eth) + sizeof(a.ip) + sizeof(a.icmp), 0))
@@ -303,7 +296,7 @@ static __always_inline int pmtu_answer_v4(struct __sk_buff *skb, const struct et
 	if (!pmtu_quote(skb, PMTU_QUOTE_V4, upper_at, proto, &sum))
 		return DROP_MTU_UNANSWERABLE;
 	sum += bpf_htons(ICMPV4_DEST_UNREACH << 8 | ICMPV4_FRAG_NEEDED) + (__u64)a.icmp.mtu;
-	a.icmp.checksum = ~pmtu_fold(sum);
+	a.icmp.checksum = ~checksum_fold(sum);
 
 	if (bpf_skb_change_head(skb, sizeof(a.ip) + sizeof(a.icmp), 0) ||
 	    bpf_skb_store_bytes(skb, 0, &a.eth, sizeof(a.eth) + sizeof(a.ip) + sizeof(a.icmp), 0))

@@ -9,6 +9,7 @@
 
 #include "pace.h"
 #include "maps.h"
+#include "mdb.h"
 #include "parse.h"
 #include "verdict.h"
 
@@ -168,23 +169,22 @@ __attribute__((noinline)) int snoop_frame(struct __sk_buff *skb, __u32 segment, 
 	struct oc_event head = {.segment = segment, .ifindex = remote ? 0 : skb->ifindex, .remote = remote, .length = skb->len};
 	enum snoop what = snoop_read(c, remote);
 	struct oc_snoop *snoop;
-	__u64 now;
 
 	if (what == SNOOP_NONE)
 		return VERDICT_PASS;
 	snoop = bpf_map_lookup_elem(&oc_snoops, &segment);
 	if (!snoop)
 		return VERDICT_PASS;
-	if (what == SNOOP_TAKE && head.length > SNOOP_LARGE)
-		return DROP_SNOOP_OVERSIZED;
-	now = bpf_ktime_get_coarse_ns();
-	if (snoop->alive && now - snoop->alive < SNOOP_DEAD_NS) {
+	/* What tells of routers is never so large: nothing is missed of it. */
+	if (head.length > SNOOP_LARGE)
+		return what == SNOOP_TAKE ? DROP_SNOOP_OVERSIZED : VERDICT_PASS;
+	if (mdb_is_kept(snoop, SNOOP_DEAD_NS)) {
 		if (!remote && !pace(&oc_snoop_pacers, port, SNOOP_INTERVAL_NS, SNOOP_BURST_NS))
 			return what == SNOOP_TAKE ? DROP_SNOOP_LIMITED : VERDICT_PASS;
 		if (snoop_hand_over(skb, &head))
 			return what == SNOOP_TAKE ? VERDICT_SPENT : VERDICT_PASS;
 	}
 	/* It may have asked for what nobody knows of now. */
-	snoop->missed = now;
+	snoop->missed = bpf_ktime_get_coarse_ns();
 	return VERDICT_PASS;
 }

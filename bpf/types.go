@@ -35,6 +35,7 @@ type (
 	MDBEntry        = overcastOcMdbEntry
 	MDBKey          = overcastOcMdbKey
 	Neighbor        = overcastOcNeighbor
+	NeighborFlags   = overcastOcNeighborFlags
 	NeighborKey     = overcastOcNeighborKey
 	Path            = overcastOcPath
 	Port            = overcastOcPort
@@ -73,6 +74,12 @@ const (
 	ClassBroadcast      = overcastOcClassOC_CLASS_BROADCAST
 	ClassUnknownUnicast = overcastOcClassOC_CLASS_UNKNOWN_UNICAST
 	ClassMulticast      = overcastOcClassOC_CLASS_MULTICAST
+)
+
+// Flags of a LearnedNeighbor.
+const (
+	NeighborRole   = overcastOcNeighborFlagsOC_NEIGHBOR_ROLE
+	NeighborRouter = overcastOcNeighborFlagsOC_NEIGHBOR_ROUTER
 )
 
 // Flags of a VNI.

@@ -209,7 +209,11 @@ struct oc_event {
 	__u32 length;  /* bytes of the frame, behind this header */
 };
 
-/* (segment, address) -> MAC, of oc_neighbors and oc_neighbors_learned. */
+/*
+ * (segment, address) -> MAC, of oc_neighbors (configured) and of
+ * oc_neighbors_learned. For a configured address the latter has what its owner
+ * has told of its role, and nothing else of it is believed.
+ */
 struct oc_neighbor_key {
 	__u32 segment;
 	struct oc_addr addr;
@@ -220,9 +224,15 @@ struct oc_neighbor {
 	__u16 pad;
 };
 
+enum oc_neighbor_flags {
+	OC_NEIGHBOR_ROLE = 1 << 0,   /* the owner has said by ND whether it is a router */
+	OC_NEIGHBOR_ROUTER = 1 << 1, /* and it is one */
+};
+
 struct oc_learned_neighbor {
 	__u8 mac[OC_MAC_LEN];
-	__u16 pad;
+	__u8 pad[6];
+	enum oc_neighbor_flags flags;
 	__u64 seen; /* CLOCK_MONOTONIC nanoseconds, to a second */
 };
 

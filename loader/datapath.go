@@ -292,9 +292,13 @@ func sameUplinks(a, b *routes) bool {
 	return true
 }
 
-// Sweep forgets learned MACs that are too old.
+// Sweep forgets learned MACs and addresses that are too old, and returns how
+// many those were.
 func (d *Datapath) Sweep() (int, error) {
-	return d.set.SweepLearned(maps.Monotonic())
+	now := maps.Monotonic()
+	macs, err := d.set.SweepLearned(now)
+	addresses, also := d.set.SweepNeighbors(now)
+	return macs + addresses, errors.Join(err, also)
 }
 
 // local is the address of our end of the tunnels.

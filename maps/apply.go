@@ -42,6 +42,7 @@ func (s *Set) Fits(want *Contents) error {
 		s.vnis().fits(want.VNIs),
 		s.vteps().fits(want.VTEPs),
 		s.fdb().fits(want.FDB),
+		s.neighbors().fits(want.Neighbors),
 		s.floods().fits(want.Floods),
 	)
 }
@@ -56,6 +57,9 @@ func (s *Set) makeRoom(have *Snapshot, want *Contents) (*Snapshot, error) {
 		return nil, err
 	}
 	if left.FDB, err = makeRoom[bpf.FDBKey, bpf.FDBEntry](s.fdb(), have.FDB, want.FDB); err != nil {
+		return nil, err
+	}
+	if left.Neighbors, err = makeRoom[bpf.NeighborKey, bpf.Neighbor](s.neighbors(), have.Neighbors, want.Neighbors); err != nil {
 		return nil, err
 	}
 	if left.VTEPs, err = makeRoom[bpf.VTEPKey, bpf.VTEP](s.vteps(), have.VTEPs, want.VTEPs); err != nil {
@@ -91,6 +95,9 @@ func (s *Set) add(have *Snapshot, want *Contents) error {
 	if err := s.fdb().put(policy.Compare(have.FDB, want.FDB).Put); err != nil {
 		return err
 	}
+	if err := putInTurn(s.neighbors(), have.Neighbors, want.Neighbors); err != nil {
+		return err
+	}
 	// A slot that was a port's whose device had gone was not given back by the
 	// change that took the port away, so it may still hold counts.
 	if err := s.resetStats(want.freshSlots); err != nil {
@@ -104,6 +111,9 @@ func (s *Set) add(have *Snapshot, want *Contents) error {
 func (s *Set) prune(have, left *Snapshot, want *Contents) error {
 	removed := len(have.Ports) - len(left.Ports)
 	if err := removeStale[uint32, bpf.Port](s.ports(), left.Ports, want.Ports, &removed); err != nil {
+		return err
+	}
+	if err := removeStale[bpf.NeighborKey, bpf.Neighbor](s.neighbors(), left.Neighbors, want.Neighbors, &removed); err != nil {
 		return err
 	}
 	if err := removeStale[bpf.FDBKey, bpf.FDBEntry](s.fdb(), left.FDB, want.FDB, &removed); err != nil {
@@ -122,12 +132,16 @@ func (s *Set) prune(have, left *Snapshot, want *Contents) error {
 	segments := policy.Compare(left.Segments, want.Segments).Delete
 	remotes := policy.Compare(left.Remotes, want.Remotes).Delete
 	lists := policy.Compare(left.Floods, want.Floods).Delete
-	if removed+len(segments)+len(remotes)+len(lists) == 0 {
+	silent := silenced(have, want)
+	if removed+len(segments)+len(remotes)+len(lists)+len(silent) == 0 {
 		return nil
 	}
 	// Nothing may refer to a list, slot or element when it is given back, nor
 	// may one be asked for again before its last reader has ended.
 	grace()
+	if err := s.forgetNeighbors(have, silent, remotes, goneIfindexes(have, want)); err != nil {
+		return err
+	}
 	if err := s.forget(have, want, segments, remotes); err != nil {
 		return err
 	}

@@ -224,7 +224,7 @@ func TestFullMap(t *testing.T) {
 // Entries that somebody else has put there or taken away are made right.
 func TestApplyHealsDrift(t *testing.T) {
 	set := newSet(t, small)
-	state := newState(newSegment("a", 1, []int{2, 3}, 1, 2))
+	state := newState(inhabit(newSegment("a", 1, []int{2, 3}, 1, 2)))
 	facts := newFacts(state)
 	want, _ := bring(t, set, state, facts, small)
 	facts.Slots = want.Slots
@@ -237,6 +237,9 @@ func TestApplyHealsDrift(t *testing.T) {
 		"port changed":    func() error { return set.Ports.Put(uint32(101), &bpf.Port{Id: 1, Segment: 3}) },
 		"MAC gone":        func() error { return set.fdb().remove([]bpf.FDBKey{{Segment: 1, Mac: testMAC(1)}}) },
 		"strange MAC":     func() error { return set.fdb().put(map[bpf.FDBKey]bpf.FDBEntry{{Segment: 9, Mac: testMAC(1)}: {}}) },
+		"address gone":    func() error { return set.Neighbors.Delete(neighborKey(1, 1)) },
+		"strange address": func() error { return set.Neighbors.Put(neighborKey(1, 9), &bpf.Neighbor{}) },
+		"another's":       func() error { return set.Neighbors.Put(neighborKey(1, 1), &bpf.Neighbor{Mac: testMAC(2)}) },
 		"VNI gone":        func() error { return set.VNIs.Delete(uint32(1)) },
 		"strange VTEP":    func() error { return set.VTEPs.Put(&bpf.VTEPKey{Vni: 1}, &bpf.VTEP{Segment: 1}) },
 		"segment emptied": func() error { return set.Segments.Put(uint32(1), &bpf.Segment{}) },

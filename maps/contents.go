@@ -96,6 +96,7 @@ func Compile(state *policy.State, facts Facts, have *Snapshot, limits Limits) (*
 				Floods:   make(map[bpf.FloodKey]bpf.Flood),
 
 				Governors: make(map[uint32]bpf.Governor),
+				Neighbors: make(map[bpf.NeighborKey]bpf.Neighbor),
 			},
 			SegmentNames: make(map[uint32]string),
 			PortNames:    make(map[uint32]string),
@@ -272,6 +273,9 @@ func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 	if isGoverned(segment) {
 		value.Flags |= bpf.SegmentGoverned
 	}
+	if segment.NeighborAnswers {
+		value.Flags |= bpf.SegmentNeighbors
+	}
 	var remotes []uint32
 	for _, vtep := range segment.Remotes {
 		remotes = append(remotes, c.remotes[vtep])
@@ -297,6 +301,7 @@ func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 	c.want.SegmentNames[slot] = segment.Object()
 	c.want.VNIs[segment.VNI] = bpf.VNI{Segment: slot}
 	c.compileFDB(segment, slot)
+	c.compileNeighbors(segment, slot)
 	return nil
 }
 

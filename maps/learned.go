@@ -41,13 +41,7 @@ func (s *Set) SweepLearned(now uint64) (int, error) {
 // forgetLearned removes what was learned in segments and behind remotes (by
 // slot) and ports (by ifindex).
 func (s *Set) forgetLearned(segments, remotes, ports []uint32) error {
-	gone := make(map[bpf.FDBEntry]bool)
-	for _, slot := range remotes {
-		gone[bpf.FDBEntry{Kind: bpf.KindRemote, Id: slot}] = true
-	}
-	for _, ifindex := range ports {
-		gone[bpf.FDBEntry{Kind: bpf.KindPort, Id: ifindex}] = true
-	}
+	gone := behind(remotes, ports)
 	inSegment := make(map[uint32]bool)
 	for _, slot := range segments {
 		inSegment[slot] = true
@@ -56,6 +50,18 @@ func (s *Set) forgetLearned(segments, remotes, ports []uint32) error {
 		return inSegment[key.Segment] || gone[entry.Where]
 	})
 	return err
+}
+
+// behind are the places of remotes (by slot) and ports (by ifindex).
+func behind(remotes, ports []uint32) map[bpf.FDBEntry]bool {
+	places := make(map[bpf.FDBEntry]bool)
+	for _, slot := range remotes {
+		places[bpf.FDBEntry{Kind: bpf.KindRemote, Id: slot}] = true
+	}
+	for _, ifindex := range ports {
+		places[bpf.FDBEntry{Kind: bpf.KindPort, Id: ifindex}] = true
+	}
+	return places
 }
 
 func (s *Set) removeLearned(doomed func(bpf.FDBKey, bpf.LearnedEntry) bool) (int, error) {

@@ -340,7 +340,7 @@ func (c *groupChange) turn(groups []bpf.Group) error {
 	told := false
 	for key := range fresh[1] {
 		if entry, there := m.entries[anySource(key)]; there {
-			told = told || atomic.SwapUint32(&groups[entry.slot].Sources, 1) == 0
+			told = atomic.SwapUint32(&groups[entry.slot].Sources, 1) == 0 || told
 		}
 	}
 	if told {

@@ -70,6 +70,9 @@ func meaning(t testing.TB, s *Snapshot) []string {
 		}
 		say("mac %s in %s is behind %s", policy.MAC(key.Mac), segment(key.Segment), where)
 	}
+	for key, value := range s.Neighbors {
+		say("address %s in %s is %s", key.Addr.NetAddr(), segment(key.Segment), policy.MAC(value.Mac))
+	}
 	slices.Sort(lines)
 	return lines
 }

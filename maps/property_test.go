@@ -34,6 +34,13 @@ func randomState(r *rand.Rand) (*policy.State, Facts) {
 				s.FDB = append(s.FDB, policy.Entry{MAC: testMAC(n), VTEP: s.Remotes[r.IntN(len(s.Remotes))]})
 			}
 		}
+		for n := range 6 {
+			if len(s.FDB) > 0 && r.IntN(2) == 0 {
+				owner := s.FDB[r.IntN(len(s.FDB))]
+				s.Neighbors = append(s.Neighbors, policy.Neighbor{IP: testIP(n), MAC: owner.MAC, Port: owner.Port, VTEP: owner.VTEP})
+			}
+		}
+		s.NeighborAnswers = r.IntN(3) > 0
 		segments = append(segments, s)
 	}
 	state := newState(segments...)

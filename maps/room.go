@@ -28,6 +28,9 @@ var (
 	learnedRoom = room{"oc_fdb_learned", "learned MAC", "raise limits.learned"}
 	groupRoom   = room{"oc_mdb", "group or source of one", "raise limits.groups"}
 	floodRoom   = room{"oc_floods", "62 members of a segment", "have fewer members or segments on this host"}
+
+	neighborRoom        = room{"oc_neighbors", "configured address", "raise limits.macs, of which each has room for two"}
+	learnedNeighborRoom = room{"oc_neighbors_learned", "learned address", "raise limits.learned"}
 )
 
 // store is a map that entries are put into and removed from.

@@ -31,7 +31,8 @@ func Size(spec *ebpf.CollectionSpec, limits Limits) {
 	spec.Maps["oc_mdb"].MaxEntries = limits.Groups
 	// Slot 0 is never used.
 	spec.Maps["oc_groups"].MaxEntries = limits.Groups + 1
-	spec.Maps["oc_neighbors"].MaxEntries = limits.MACs
+	// An address of each family.
+	spec.Maps["oc_neighbors"].MaxEntries = 2 * limits.MACs
 	spec.Maps["oc_neighbors_learned"].MaxEntries = limits.Learned
 	// Slot 0 of the remotes is never used.
 	spec.Maps["oc_remotes"].MaxEntries = limits.Remotes + 1

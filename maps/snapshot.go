@@ -19,7 +19,8 @@ type Snapshot struct {
 	FDB      map[bpf.FDBKey]bpf.FDBEntry
 	Floods   map[bpf.FloodKey]bpf.Flood // without those of the MDB
 
-	Governors map[uint32]bpf.Governor // by element of oc_governors
+	Governors map[uint32]bpf.Governor          // by element of oc_governors
+	Neighbors map[bpf.NeighborKey]bpf.Neighbor // configured addresses
 }
 
 // Snapshot reads the maps.
@@ -49,6 +50,9 @@ func (s *Set) Snapshot() (*Snapshot, error) {
 		return nil, err
 	}
 	if snap.FDB, err = s.fdb().all(); err != nil {
+		return nil, err
+	}
+	if snap.Neighbors, err = s.neighbors().all(); err != nil {
 		return nil, err
 	}
 	if snap.Floods, err = s.floods().all(); err != nil {

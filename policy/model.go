@@ -54,7 +54,7 @@ type Model struct {
 // Environment is one tenant's private world.
 type Environment struct {
 	Name     string
-	Governor Governor // of all its ports on a host together
+	Governor Governor // of all that its ports and remotes send, on a host
 	Segments []SegmentSpec
 }
 

@@ -102,14 +102,17 @@ func pinned(t *testing.T) (flags []string, set *maps.Set) {
 		}
 	}
 	b, c := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
-	web := policy.Port{Name: "web", Interface: "tap0", MAC: policy.MAC{2, 0, 0, 0, 0, 1}, HasMAC: true}
+	web := policy.Port{Name: "web", Interface: "tap0", MAC: policy.MAC{2, 0, 0, 0, 0, 1}, HasMAC: true,
+		Governor: policy.Governor{Broadcast: policy.Rate{Copies: 1000}}}
 	late := policy.Port{Name: "late", Interface: "tap1", MAC: policy.MAC{2, 0, 0, 0, 0, 2}, HasMAC: true}
 	state := &policy.State{
 		Host:    policy.Host{Name: "a", VTEP: netip.MustParseAddr("192.0.2.1")},
 		Remotes: []policy.Remote{{Name: "b", VTEP: b}, {Name: "c", VTEP: c, Foreign: true}},
 		Segments: []policy.Segment{
-			{Environment: "shop", Name: "lan", VNI: 4500, Learning: true, FloodUnknown: true, Multicast: policy.Multicast{Snooping: true}, Remotes: []netip.Addr{b}, Ports: []policy.Port{late, web},
-				FDB: []policy.Entry{{MAC: web.MAC, Port: "web"}, {MAC: late.MAC, Port: "late"}, {MAC: policy.MAC{2, 0, 0, 0, 0, 9}, VTEP: b}}},
+			{Environment: "shop", EnvironmentGovernor: policy.Governor{Multicast: policy.Rate{Bytes: 1e6}}, Name: "lan", VNI: 4500, Learning: true, FloodUnknown: true, Multicast: policy.Multicast{Snooping: true}, Remotes: []netip.Addr{b}, Ports: []policy.Port{late, web},
+				FDB:             []policy.Entry{{MAC: web.MAC, Port: "web"}, {MAC: late.MAC, Port: "late"}, {MAC: policy.MAC{2, 0, 0, 0, 0, 9}, VTEP: b}},
+				NeighborAnswers: true, Neighbors: []policy.Neighbor{{IP: netip.MustParseAddr("10.0.0.1"), MAC: web.MAC, Port: "web"}, {IP: netip.MustParseAddr("10.0.0.2"), MAC: late.MAC, Port: "late"},
+					{IP: netip.MustParseAddr("fe80::9"), MAC: policy.MAC{2, 0, 0, 0, 0, 9}, VTEP: b}}},
 			{Environment: "lab", Name: "lan", VNI: 4501, Remotes: []netip.Addr{c}},
 		},
 	}
@@ -134,6 +137,12 @@ func pinned(t *testing.T) (flags []string, set *maps.Set) {
 		set.Drops.Put(&bpf.DropKey{Reason: bpf.DropPortSpoof, Ifindex: 7, Segment: 1}, drops),
 		set.Drops.Put(&bpf.DropKey{Reason: bpf.DropVNIUnknown, Ifindex: 2}, drops),
 		set.Learned.Put(&bpf.FDBKey{Segment: 1, Mac: [6]byte{2, 0, 0, 0, 0, 3}}, &bpf.LearnedEntry{Where: bpf.FDBEntry{Kind: bpf.KindPort, Id: 7}, Seen: maps.Monotonic()}),
+		hears(set, "10.0.0.1", 9, bpf.NeighborRole|bpf.NeighborRouter, 0), // no role of its owner
+		hears(set, "fe80::9", 9, bpf.NeighborRole|bpf.NeighborRouter, time.Hour),
+		hears(set, "10.0.0.3", 3, 0, 7*time.Second),
+		hears(set, "2001:db8::3", 3, bpf.NeighborRole, 0),
+		hears(set, "10.0.0.4", 3, 0, maps.NeighborAge+time.Second), // not heard for long
+		hears(set, "10.0.0.5", 5, 0, 0),                            // its MAC has been forgotten
 		loader.WriteReport(runDir, &loader.Report{
 			Schema: 1, Host: "a", VTEP: state.Host.VTEP, Underlay: state.Host.VTEP, Encapsulation: "vxlan", TunnelPort: 4789, Attach: "tcx", Decap: loader.DecapAuto,
 			Updated: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Version: "v1", PID: 42,
@@ -148,6 +157,12 @@ func pinned(t *testing.T) (flags []string, set *maps.Set) {
 		t.Fatal(err)
 	}
 	return []string{"--pin-path", dir, "--run-dir", runDir}, set
+}
+
+// hears notes in shop/lan that an address is at the MAC with this last byte.
+func hears(set *maps.Set, ip string, mac byte, flags bpf.NeighborFlags, ago time.Duration) error {
+	return set.LearnedNeighbors.Put(&bpf.NeighborKey{Segment: 1, Addr: bpf.AddrFrom(netip.MustParseAddr(ip))},
+		&bpf.LearnedNeighbor{Mac: [6]byte{2, 0, 0, 0, 0, mac}, Flags: flags, Seen: maps.Monotonic() - uint64(ago)})
 }
 
 // rows runs a verb and returns its objects.
@@ -232,6 +247,15 @@ func TestVerbs(t *testing.T) {
 			{"shop/lan", "02:00:00:00:00:01", "static", "port", "shop/lan/web"}, {"shop/lan", "02:00:00:00:00:02", "static", "port", "a port without a device"},
 			{"shop/lan", "02:00:00:00:00:03", "learned", "port", "shop/lan/web"}, {"shop/lan", "02:00:00:00:00:09", "static", "remote", "b"}}},
 		{"fdb", "--segment lab/lan", "mac", nil},
+		{"neighbors", "", "segment address mac source kind where router", [][]any{
+			{"shop/lan", "10.0.0.1", "02:00:00:00:00:01", "configured", "port", "shop/lan/web", "unknown"},
+			{"shop/lan", "10.0.0.2", "02:00:00:00:00:02", "configured", "port", "a port without a device", "unknown"},
+			{"shop/lan", "10.0.0.3", "02:00:00:00:00:03", "learned", "port", "shop/lan/web", "unknown"},
+			{"shop/lan", "2001:db8::3", "02:00:00:00:00:03", "learned", "port", "shop/lan/web", "no"},
+			{"shop/lan", "fe80::9", "02:00:00:00:00:09", "configured", "remote", "b", "yes"}}},
+		{"neighbors", "--port web", "address", [][]any{{"10.0.0.1"}, {"10.0.0.3"}, {"2001:db8::3"}}},
+		{"neighbors", "--port nope", "address", nil},
+		{"neighbors", "--segment lab/lan", "address", nil},
 		{"drops", "", "reason interface port segment packets bytes", [][]any{
 			{"DROP_PORT_SPOOF", "tap0", "shop/lan/web", "shop/lan", 5.0, 300.0}, {"DROP_VNI_UNKNOWN", "eth0", "", "", 5.0, 300.0}}},
 		{"drops", "--port web", "reason", [][]any{{"DROP_PORT_SPOOF"}}},
@@ -251,7 +275,7 @@ func TestVerbs(t *testing.T) {
 func TestForms(t *testing.T) {
 	flags, _ := pinned(t)
 	snake := regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
-	for _, verb := range []string{"status", "ports", "segments", "remotes", "fdb", "groups", "drops"} {
+	for _, verb := range []string{"status", "ports", "segments", "remotes", "fdb", "groups", "neighbors", "drops"} {
 		for _, more := range [][]string{nil, {"--raw"}, {"--environment", "nosuch"}} {
 			if verb == "status" && len(more) == 2 {
 				continue // it has nothing to choose from
@@ -308,7 +332,7 @@ func TestRaw(t *testing.T) {
 func TestRawTable(t *testing.T) {
 	flags, _ := pinned(t)
 	var all strings.Builder
-	for _, verb := range []string{"ports", "segments", "remotes", "fdb", "groups", "drops", "status"} {
+	for _, verb := range []string{"ports", "segments", "remotes", "fdb", "groups", "neighbors", "drops", "status"} {
 		got := overcast(t, append([]string{verb, "--raw"}, flags...)...)
 		if got.code != 0 || got.errs != "" || strings.Contains(got.out, "Pad") || strings.Contains(got.out, "map[") || strings.Contains(got.out, "{_") {
 			t.Errorf("%s: %+v", verb, got)
@@ -320,6 +344,8 @@ func TestRawTable(t *testing.T) {
 		"  7 = {id: 2, segment: 1, flags: 1, mac: 02:00:00:00:00:01}\n",
 		"  {vni: 4500, addr: 192.0.2.2} = {segment: 1, remote: 1}\n",
 		"  4500 = {segment: 1, flags: 0}\n",
+		"  {segment: 1, addr: 10.0.0.2} = {mac: 02:00:00:00:00:02}\n",
+		"  {segment: 1, addr: 2001:db8::3} = {mac: 02:00:00:00:00:03, flags: 1, seen: ",
 		"next_hop: 192.0.2.254}, {ifindex: 0,",
 	} {
 		if !strings.Contains(all.String(), want) {
@@ -328,18 +354,77 @@ func TestRawTable(t *testing.T) {
 	}
 }
 
+// copied counts copies of a segment's frames, as the programs would.
+func copied(t *testing.T, set *maps.Set, segment uint32, class bpf.Class, frames, copies uint64) {
+	t.Helper()
+	perCPU := make([]bpf.CopyCount, ebpf.MustPossibleCPU())
+	perCPU[0] = bpf.CopyCount{Frames: frames, Copies: copies}
+	if err := set.Copies.Put(segment*bpf.Classes+uint32(class), perCPU); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Segments tell what frames to many cost there, and what was cut.
+func TestReplication(t *testing.T) {
+	flags, set := pinned(t)
+	copied(t, set, 1, bpf.ClassBroadcast, 4, 12)
+	copied(t, set, 1, bpf.ClassMulticast, 6, 3)
+	copied(t, set, 2, bpf.ClassUnknownUnicast, 1, 100)
+	drops := make([]bpf.DropCount, ebpf.MustPossibleCPU())
+	for i, reason := range []bpf.Drop{bpf.DropPortBroadcast, bpf.DropEnvironmentBroadcast, bpf.DropPortUnknownUnicast, bpf.DropEnvironmentMulticast} {
+		drops[0] = bpf.DropCount{Packets: uint64(i + 1), Bytes: 60}
+		for _, ifindex := range []uint32{2, 7} {
+			if err := set.Drops.Put(&bpf.DropKey{Reason: reason, Ifindex: ifindex, Segment: 1}, drops); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var got [][]any
+	for _, row := range rows(t, "segments", flags...) {
+		var classes []map[string]any
+		for _, class := range row["replication"].([]any) {
+			classes = append(classes, class.(map[string]any))
+		}
+		got = append(got, pick(classes, "class", "frames", "copies", "amplification", "cut")...)
+	}
+	if diff := cmp.Diff([][]any{
+		{"broadcast", 4.0, 12.0, 3.0, 6.0}, {"unknown_unicast", 0.0, 0.0, 0.0, 6.0}, {"multicast", 6.0, 3.0, 0.5, 8.0},
+		{"broadcast", 0.0, 0.0, 0.0, 0.0}, {"unknown_unicast", 1.0, 100.0, 100.0, 0.0}, {"multicast", 0.0, 0.0, 0.0, 0.0},
+	}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	table := strings.Split(overcast(t, append([]string{"segments", "-o", "wide"}, flags...)...).out, "\n")
+	for i, want := range [][]string{{"COPIED", "COPIES", "AMPLIFICATION", "CUT"}, {"10", "15", "1.5", "20"}, {"1", "100", "100.0", "0"}} {
+		if fields := strings.Fields(table[i]); !slices.Equal(fields[len(fields)-4:], want) {
+			t.Errorf("line %d ends with %v, should end with %v", i, fields[len(fields)-4:], want)
+		}
+	}
+}
+
 // A filter leaves of each map what belongs to what it chooses; how full a map
 // is does not change.
 func TestRawFilter(t *testing.T) {
 	flags, set := pinned(t)
-	verbs := map[string][]string{"ports": {"oc_ports", "oc_stats"}, "segments": {"oc_segments", "oc_vnis", "oc_floods", "oc_stats"},
-		"remotes": {"oc_remotes", "oc_vteps", "oc_stats"}, "fdb": {"oc_fdb", "oc_fdb_spill", "oc_fdb_learned"}, "drops": {"oc_drops"}}
+	verbs := map[string][]string{"ports": {"oc_ports", "oc_stats", "oc_governors", "oc_buckets"}, "segments": {"oc_segments", "oc_vnis", "oc_floods", "oc_stats", "oc_copies"},
+		"remotes": {"oc_remotes", "oc_vteps", "oc_stats"}, "fdb": {"oc_fdb", "oc_fdb_spill", "oc_fdb_learned"}, "neighbors": {"oc_neighbors", "oc_neighbors_learned"}, "drops": {"oc_drops"}}
 	cpus := make([]bpf.Counters, ebpf.MustPossibleCPU())
 	cpus[0].InPackets = 1
 	for _, slot := range []uint32{bpf.StatsSegments + 1, bpf.StatsSegments + 2, bpf.StatsRemotes + 1, bpf.StatsRemotes + 2} {
 		if err := set.Stats.Put(slot, cpus); err != nil {
 			t.Fatal(err)
 		}
+	}
+	held, err := set.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for element := range held.Governors {
+		if err := set.Buckets.Put(element, bpf.Bucket{Copies: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, segment := range []uint32{1, 2} {
+		copied(t, set, segment, bpf.ClassMulticast, 1, 2)
 	}
 	entries := func(filter string) map[string]int {
 		counts := make(map[string]int)
@@ -356,11 +441,11 @@ func TestRawFilter(t *testing.T) {
 		return counts
 	}
 	for filter, want := range map[string]map[string]int{
-		"":                  {"oc_ports": 1, "oc_vnis": 2, "oc_segments": 2, "oc_vteps": 4, "oc_remotes": 2, "oc_fdb": 3, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 3, "oc_stats": 5, "oc_drops": 2},
-		"--port web":        {"oc_ports": 1, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 1, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_floods": 2, "oc_stats": 3, "oc_drops": 1},
-		"--port late":       {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 2, "oc_stats": 2, "oc_drops": 0},
-		"--environment lab": {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 1, "oc_stats": 2, "oc_drops": 0},
-		"--segment nope":    {"oc_ports": 0, "oc_vnis": 0, "oc_segments": 0, "oc_vteps": 0, "oc_remotes": 0, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_floods": 0, "oc_stats": 0, "oc_drops": 0},
+		"":                  {"oc_ports": 1, "oc_vnis": 2, "oc_segments": 2, "oc_vteps": 4, "oc_remotes": 2, "oc_fdb": 3, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_neighbors": 3, "oc_neighbors_learned": 6, "oc_floods": 3, "oc_stats": 5, "oc_drops": 2, "oc_governors": 2, "oc_buckets": 2, "oc_copies": 2},
+		"--port web":        {"oc_ports": 1, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 1, "oc_fdb_spill": 0, "oc_fdb_learned": 1, "oc_neighbors": 1, "oc_neighbors_learned": 3, "oc_floods": 2, "oc_stats": 3, "oc_drops": 1, "oc_governors": 2, "oc_buckets": 2, "oc_copies": 1},
+		"--port late":       {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_neighbors": 0, "oc_neighbors_learned": 0, "oc_floods": 2, "oc_stats": 2, "oc_drops": 0, "oc_governors": 1, "oc_buckets": 1, "oc_copies": 1},
+		"--environment lab": {"oc_ports": 0, "oc_vnis": 1, "oc_segments": 1, "oc_vteps": 1, "oc_remotes": 1, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_neighbors": 0, "oc_neighbors_learned": 0, "oc_floods": 1, "oc_stats": 2, "oc_drops": 0, "oc_governors": 0, "oc_buckets": 0, "oc_copies": 1},
+		"--segment nope":    {"oc_ports": 0, "oc_vnis": 0, "oc_segments": 0, "oc_vteps": 0, "oc_remotes": 0, "oc_fdb": 0, "oc_fdb_spill": 0, "oc_fdb_learned": 0, "oc_neighbors": 0, "oc_neighbors_learned": 0, "oc_floods": 0, "oc_stats": 0, "oc_drops": 0, "oc_governors": 0, "oc_buckets": 0, "oc_copies": 0},
 	} {
 		if diff := cmp.Diff(want, entries(filter)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", filter, diff)
@@ -420,6 +505,8 @@ func TestWithoutReport(t *testing.T) {
 			want       [][]any
 		}{
 			{"fdb", "segment kind where", [][]any{{"?/1", "port", "ifindex 7"}, {"?/1", "port", "a port without a device"}, {"?/1", "port", "ifindex 7"}, {"?/1", "remote", "slot 1"}}},
+			{"neighbors", "segment address where router", [][]any{{"?/1", "10.0.0.1", "ifindex 7", "unknown"}, {"?/1", "10.0.0.2", "a port without a device", "unknown"}, {"?/1", "10.0.0.3", "ifindex 7", "unknown"},
+				{"?/1", "2001:db8::3", "ifindex 7", "no"}, {"?/1", "fe80::9", "slot 1", "yes"}}},
 			{"ports", "port interface ifindex state mac mtu drops in_packets", [][]any{{"?/1/7", "ifindex 7", 7.0, "up", "02:00:00:00:00:01", 1450.0, 5.0, 1.0}}},
 			{"segments", "segment vni mtu learning ports remotes", [][]any{{"?/1", 4500.0, 1450.0, true, 1.0, 1.0}, {"?/2", 4501.0, 1450.0, false, 0.0, 1.0}}},
 			{"remotes", "host vtep route uplink next_hop", [][]any{{"slot 1", "192.0.2.2", "resolved", "ifindex 2", "192.0.2.254"}, {"slot 2", "192.0.2.3", "none", "", ""}}},

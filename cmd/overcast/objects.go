@@ -4,6 +4,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -100,7 +101,7 @@ func portsCommand(o *options) *cobra.Command {
 		{"MTU", false, func(r portRow) string { return number(r.MTU) }},
 	}, append(counterColumns(func(r portRow) counters { return r.counters }),
 		column[portRow]{"DROPS", false, func(r portRow) string { return number(r.Drops) }})...)
-	return list(o, verb[portRow]{name: "ports", short: "Show this host's ports, the MTU their guests should have, and their traffic", rawMaps: []string{"oc_ports", "oc_stats"}, columns: columns, read: readPorts})
+	return list(o, verb[portRow]{name: "ports", short: "Show this host's ports, the MTU their guests should have, and their traffic", rawMaps: []string{"oc_ports", "oc_stats", "oc_governors", "oc_buckets"}, columns: columns, read: readPorts})
 }
 
 func join(addrs []netip.Addr) string {
@@ -124,10 +125,15 @@ type segmentRow struct {
 	// Absent where the segment has no relays.
 	Relay *loader.RelayReport `json:"relay,omitempty"`
 	counters
+	Replication []replication `json:"replication"` // by class
 }
 
 func readSegments(v *view, sc *scope) ([]segmentRow, error) {
 	snapshot, err := v.set.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	drops, err := v.set.DropCounts()
 	if err != nil {
 		return nil, err
 	}
@@ -153,6 +159,9 @@ func readSegments(v *view, sc *scope) ([]segmentRow, error) {
 			row.UnknownUnicast = "flood"
 		}
 		if row.counters, err = v.counters(bpf.StatsSegments + s.Slot); err != nil {
+			return nil, err
+		}
+		if row.Replication, err = v.replications(s.Slot, drops); err != nil {
 			return nil, err
 		}
 		rows = append(rows, row)
@@ -219,8 +228,9 @@ func segmentsCommand(o *options) *cobra.Command {
 			return number(r.Relay.Threshold)
 		}},
 		{"ZONES", true, func(r segmentRow) string { return zones(r.Relay) }},
-	}, counterColumns(func(r segmentRow) counters { return r.counters })...)
-	return list(o, verb[segmentRow]{name: "segments", short: "Show the segments that this host is a member of", rawMaps: []string{"oc_segments", "oc_vnis", "oc_floods", "oc_stats"}, columns: columns, read: readSegments})
+	}, slices.Concat(counterColumns(func(r segmentRow) counters { return r.counters }),
+		replicationColumns(func(r segmentRow) []replication { return r.Replication }))...)
+	return list(o, verb[segmentRow]{name: "segments", short: "Show the segments that this host is a member of", rawMaps: []string{"oc_segments", "oc_vnis", "oc_floods", "oc_stats", "oc_copies"}, columns: columns, read: readSegments})
 }
 
 // remoteRow is another host.

@@ -45,15 +45,20 @@ var rawReaders = map[string]func(*ebpf.Map, *scope) ([]rawEntry, int, error){
 	"oc_fdb_spill":   rawRead((*scope).hasMAC),
 	"oc_fdb_learned": rawRead(func(s *scope, k bpf.FDBKey, e bpf.LearnedEntry) bool { return s.hasMAC(k, e.Where) }),
 	"oc_floods":      rawRead(func(s *scope, k bpf.FloodKey, _ bpf.Flood) bool { return s.hasList(k.List) }),
+	"oc_governors":   rawRead(func(s *scope, element uint32, _ bpf.Governor) bool { return s.hasGovernor(element) }),
+	"oc_buckets":     rawRead(func(s *scope, element uint32, _ bpf.Bucket) bool { return s.hasGovernor(element) }),
+	"oc_copies":      rawReadPerCPU[uint32, bpf.CopyCount](func(s *scope, element uint32) bool { return s.hasSegment(element / bpf.Classes) }),
 	"oc_stats":       rawReadPerCPU[uint32, bpf.Counters]((*scope).hasStats),
 	"oc_drops":       rawReadPerCPU[bpf.DropKey, bpf.DropCount]((*scope).hasDrop),
 	"oc_pacers":      rawRead(func(s *scope, slot uint32, _ uint64) bool { return s.hasPort(slot) }),
 
-	"oc_mdb":          rawRead(func(s *scope, k bpf.MDBKey, _ bpf.MDBEntry) bool { return s.hasSegment(k.Segment) }),
-	"oc_groups":       rawReadGroups,
-	"oc_snoops":       rawRead(func(s *scope, slot uint32, _ bpf.Snoop) bool { return s.hasSegment(slot) }),
-	"oc_events":       rawReadEvents,
-	"oc_snoop_pacers": rawRead(func(s *scope, slot uint32, _ uint64) bool { return s.hasPort(slot) }),
+	"oc_mdb":               rawRead(func(s *scope, k bpf.MDBKey, _ bpf.MDBEntry) bool { return s.hasSegment(k.Segment) }),
+	"oc_groups":            rawReadGroups,
+	"oc_snoops":            rawRead(func(s *scope, slot uint32, _ bpf.Snoop) bool { return s.hasSegment(slot) }),
+	"oc_events":            rawReadEvents,
+	"oc_snoop_pacers":      rawRead(func(s *scope, slot uint32, _ uint64) bool { return s.hasPort(slot) }),
+	"oc_neighbors":         rawRead(func(s *scope, k bpf.NeighborKey, n bpf.Neighbor) bool { return s.hasNeighbor(k, n.Mac) }),
+	"oc_neighbors_learned": rawRead(func(s *scope, k bpf.NeighborKey, n bpf.LearnedNeighbor) bool { return s.hasNeighbor(k, n.Mac) }),
 }
 
 // rawRead makes a reader: it returns what the scope has, and the number of all.

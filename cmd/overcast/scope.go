@@ -33,7 +33,10 @@ type scope struct {
 	ports     map[uint32]bool // by ifindex
 	portSlots map[uint32]bool
 	remotes   map[uint32]bool
-	lists     map[uint32]bool // replication lists of the segments and their groups
+	lists     map[uint32]bool     // replication lists of the segments and their groups
+	macs      map[bpf.FDBKey]bool // those behind the wanted ports, if a port is asked for
+
+	environments map[uint32]bool // those of the segments
 }
 
 // scope works out what a filter leaves.
@@ -46,7 +49,7 @@ func (v *view) scope(f filter) (*scope, error) {
 		return nil, err
 	}
 	s := &scope{set: v.set, byPort: f.port != "", segments: make(map[uint32]bool), vnis: make(map[uint32]bool),
-		ports: make(map[uint32]bool), portSlots: make(map[uint32]bool), remotes: make(map[uint32]bool), lists: make(map[uint32]bool)}
+		ports: make(map[uint32]bool), portSlots: make(map[uint32]bool), remotes: make(map[uint32]bool), lists: make(map[uint32]bool), environments: make(map[uint32]bool)}
 	holds := make(map[string]bool) // segments with a wanted port
 	for _, p := range v.report.Ports {
 		if f.takes(p.Environment, p.Segment, p.Port) {
@@ -77,12 +80,29 @@ func (v *view) scope(f filter) (*scope, error) {
 			s.remotes[member.Remote] = true
 		}
 	}
-	return s, nil
+	return s, s.addMACs(v)
+}
+
+// addMACs finds what is behind the wanted ports.
+func (s *scope) addMACs(v *view) error {
+	if !s.byPort {
+		return nil
+	}
+	places, err := v.places()
+	if err != nil {
+		return err
+	}
+	s.macs = make(map[bpf.FDBKey]bool)
+	for key, place := range places {
+		s.macs[key] = s.hasMAC(key, place)
+	}
+	return nil
 }
 
 func (s *scope) addSegment(slot uint32, snapshot *maps.Snapshot) {
 	value := snapshot.Segments[slot]
 	s.segments[slot], s.vnis[value.Vni] = true, true
+	s.environments[value.Environment] = true
 	if value.RelayVni != 0 {
 		s.vnis[value.RelayVni] = true
 	}
@@ -112,10 +132,24 @@ func (s *scope) hasMAC(k bpf.FDBKey, e bpf.FDBEntry) bool {
 	return s.hasSegment(k.Segment) && (!s.byPort || e.Kind == bpf.KindPort && s.hasDevice(e.Id))
 }
 
+// hasNeighbor takes the addresses of wanted segments, and of wanted ports alone.
+func (s *scope) hasNeighbor(k bpf.NeighborKey, mac [6]byte) bool {
+	return s.hasSegment(k.Segment) && (!s.byPort || s.macs[bpf.FDBKey{Segment: k.Segment, Mac: mac}])
+}
+
 // hasDrop takes what was dropped in a wanted segment, and what came from a
 // wanted port, whose segment is known even where that of the frame was not.
 func (s *scope) hasDrop(k bpf.DropKey) bool {
 	return s.hasDevice(k.Ifindex) || !s.byPort && s.hasSegment(k.Segment)
+}
+
+// hasGovernor takes the limits of wanted ports, and of the environments of
+// wanted segments, by their element in oc_governors.
+func (s *scope) hasGovernor(element uint32) bool {
+	if element < bpf.GovernorsEnvironments {
+		return s.hasPort(element / bpf.Classes)
+	}
+	return s.all || s.environments[(element-bpf.GovernorsEnvironments)/bpf.Classes]
 }
 
 // hasStats takes the counters of what is wanted, by their slot in oc_stats.

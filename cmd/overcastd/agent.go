@@ -285,7 +285,7 @@ func (a *agent) heal() {
 	a.groups.version = 0 // the file may have gone
 	_ = a.path.Refresh() // told by publish
 	if _, err := a.path.Sweep(); err != nil {
-		a.log.Error("cannot sweep learned MACs", "error", err)
+		a.log.Error("cannot sweep what was learned", "error", err)
 	}
 	a.publish()
 }

@@ -3,18 +3,35 @@
 package main
 
 import (
+	"log/slog"
+	stdmaps "maps"
 	"net/netip"
+	"regexp"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"overcast/bpf"
 	"overcast/loader"
 	"overcast/maps"
 )
 
-// describeGroups gives the metrics a segment with groups, whose MDB is believed.
-// In shop/wide a message was missed.
-func describeGroups(t *testing.T, m *metrics) {
+// testGroupMetrics has a segment with groups, whose MDB is believed, and another
+// with relays, where a message was missed.
+func testGroupMetrics(t *testing.T) *metrics {
 	t.Helper()
+	m, err := serveMetrics(t.Context(), "", newMaps(t), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.describe(&loader.Report{Segments: []loader.SegmentReport{
+		{Slot: 1, Environment: "shop", Segment: "lan"},
+		{Slot: 2, Environment: "shop", Segment: "wide", Relay: &loader.RelayReport{VNI: 9, Zones: []loader.RelayZoneReport{
+			{Zone: "az1", Own: true, Members: 3},
+			{Zone: "az2", Members: 9, Relay: "b", Candidates: []loader.RelayCandidateReport{{Host: "b", Alive: true}}},
+			{Zone: "az3", Members: 9, Candidates: []loader.RelayCandidateReport{{Host: "c"}}}}}},
+		{Slot: 3, Environment: "shop", Segment: "plain"}, // without snooping
+	}})
 	video, mdns, feed := netip.MustParseAddr("ff05::45"), netip.MustParseAddr("ff02::fb"), netip.MustParseAddr("239.1.1.1")
 	wanted := make([]loader.GroupWantedReport, 3)
 	m.describeGroups(&loader.GroupsReport{Schema: loader.GroupsSchema, Segments: []loader.SegmentGroupsReport{{
@@ -48,6 +65,7 @@ func describeGroups(t *testing.T, m *metrics) {
 			t.Fatal(err)
 		}
 	}
+	return m
 }
 
 // wantGroups is what there is to see of that.
@@ -109,4 +127,14 @@ func wantGroups() map[string]float64 {
 	want["overcast_membership_limited_total{environment=shop,limit=groups_per_port,segment=lan}"] = 9
 	want["overcast_membership_limited_total{environment=shop,limit=queries,segment=lan}"] = 6
 	return want
+}
+
+func TestGroupMetrics(t *testing.T) {
+	got := samples(gather(t, testGroupMetrics(t)))
+	stdmaps.DeleteFunc(got, func(name string, _ float64) bool {
+		return !regexp.MustCompile(`^overcast_(group|membership|mdb|querier|relay)`).MatchString(name)
+	})
+	if diff := cmp.Diff(wantGroups(), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

@@ -121,6 +121,10 @@ var (
 	remoteRoute     = prometheus.NewDesc("overcast_remote_route", "Whether there is a route to the remote.", []string{"host"}, nil)
 	inLine          = prometheus.NewDesc("overcast_datapath_in_line", "Whether all is on this machine as the documents want it.", nil, nil)
 	tunnelUp        = prometheus.NewDesc("overcast_tunnel_up", "Whether the tunnel device has its UDP port; if not, nothing is received.", nil, nil)
+	copiedFrames    = prometheus.NewDesc("overcast_replication_frames_total", "Packets to many of which copies were made, without those that a governor cut.", []string{"environment", "segment", "class"}, nil)
+	copiesMade      = prometheus.NewDesc("overcast_replication_copies_total", "Copies that were made of packets to many.", []string{"environment", "segment", "class"}, nil)
+	neighbors       = prometheus.NewDesc("overcast_neighbors", "Addresses that ARP and ND are answered for, by where they are known from.", []string{"environment", "segment", "kind"}, nil)
+	neighborAnswers = prometheus.NewDesc("overcast_neighbor_answers_total", "ARP requests and neighbour solicitations that were answered in the owner's name.", []string{"environment", "segment"}, nil)
 	segmentMTU      = prometheus.NewDesc("overcast_segment_mtu_bytes", "Largest layer-3 packet of the segment.", []string{"environment", "segment"}, nil)
 )
 
@@ -131,7 +135,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 			out <- d.desc
 		}
 	}
-	for _, d := range []*prometheus.Desc{dropPackets, dropBytes, portUp, remoteRoute, inLine, tunnelUp, segmentMTU} {
+	for _, d := range []*prometheus.Desc{dropPackets, dropBytes, portUp, remoteRoute, inLine, tunnelUp, neighbors, neighborAnswers, segmentMTU, copiedFrames, copiesMade} {
 		out <- d
 	}
 	describeGroupMetrics(out)
@@ -151,13 +155,21 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	for _, s := range report.Segments {
 		out <- prometheus.MustNewConstMetric(segmentMTU, prometheus.GaugeValue, float64(s.MTU), s.Environment, s.Segment)
 		m.counters(out, bpf.StatsSegments+s.Slot, segmentCounters, s.Environment, s.Segment)
+		m.copies(out, s)
 	}
 	for _, r := range report.Remotes {
 		out <- gauge(remoteRoute, r.MTU != 0, r.Host)
 		m.counters(out, bpf.StatsRemotes+r.Slot, remoteCounters, r.Host)
 	}
 	m.groupMetrics(out, &report, &groups)
-	m.drops(out)
+	m.neighbors(out, report.Segments)
+	counts, err := m.set.DropCounts()
+	if err != nil {
+		m.log.Warn("metrics", "error", err)
+		return
+	}
+	drops(out, counts)
+	answers(out, counts, report.Segments)
 }
 
 func gauge(desc *prometheus.Desc, on bool, labels ...string) prometheus.Metric {
@@ -179,12 +191,48 @@ func (m *metrics) counters(out chan<- prometheus.Metric, slot uint32, descriptio
 	}
 }
 
-func (m *metrics) drops(out chan<- prometheus.Metric) {
-	counts, err := m.set.DropCounts()
+func (m *metrics) copies(out chan<- prometheus.Metric, s loader.SegmentReport) {
+	counts, err := m.set.CopyCounts(s.Slot)
 	if err != nil {
 		m.log.Warn("metrics", "error", err)
 		return
 	}
+	for class, count := range counts {
+		labels := []string{s.Environment, s.Segment, class.String()}
+		out <- prometheus.MustNewConstMetric(copiedFrames, prometheus.CounterValue, float64(count.Frames), labels...)
+		out <- prometheus.MustNewConstMetric(copiesMade, prometheus.CounterValue, float64(count.Copies), labels...)
+	}
+}
+
+// neighbors counts the addresses of each segment, without learned ones that are
+// too old to be used.
+func (m *metrics) neighbors(out chan<- prometheus.Metric, segments []loader.SegmentReport) {
+	counts, err := m.set.CountNeighbors(maps.Monotonic())
+	if err != nil {
+		m.log.Warn("metrics", "error", err)
+		return
+	}
+	for _, s := range segments {
+		count := counts[s.Slot]
+		out <- prometheus.MustNewConstMetric(neighbors, prometheus.GaugeValue, float64(count.Configured), s.Environment, s.Segment, "configured")
+		out <- prometheus.MustNewConstMetric(neighbors, prometheus.GaugeValue, float64(count.Learned), s.Environment, s.Segment, "learned")
+	}
+}
+
+// answers are counted as drops of what was asked.
+func answers(out chan<- prometheus.Metric, counts map[bpf.DropKey]bpf.DropCount, segments []loader.SegmentReport) {
+	bySegment := make(map[uint32]uint64)
+	for key, count := range counts {
+		if key.Reason == bpf.DropNeighborAnswered {
+			bySegment[key.Segment] += count.Packets
+		}
+	}
+	for _, s := range segments {
+		out <- prometheus.MustNewConstMetric(neighborAnswers, prometheus.CounterValue, float64(bySegment[s.Slot]), s.Environment, s.Segment)
+	}
+}
+
+func drops(out chan<- prometheus.Metric, counts map[bpf.DropKey]bpf.DropCount) {
 	byReason := make(map[bpf.Drop]bpf.DropCount)
 	for key, count := range counts {
 		sum := byReason[key.Reason]

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	stdmaps "maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -64,17 +64,23 @@ func testMetrics(t *testing.T) *metrics {
 			{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Ifindex: 7, State: loader.PortUp, MAC: "02:00:00:00:00:01"},
 			{Slot: 2, Environment: "shop", Segment: "lan", Port: "late", Ifindex: 9, State: loader.PortDown},
 		},
-		Segments: []loader.SegmentReport{{Slot: 1, Environment: "shop", Segment: "lan", MTU: 1450}, {Slot: 2, Environment: "shop", Segment: "wide", MTU: 1450, Relay: &loader.RelayReport{VNI: 9, Zones: []loader.RelayZoneReport{
-			{Zone: "az1", Own: true, Members: 3}, {Zone: "az2", Members: 9, Relay: "b", Candidates: []loader.RelayCandidateReport{{Host: "b", Alive: true}}},
-			{Zone: "az3", Members: 9, Candidates: []loader.RelayCandidateReport{{Host: "c"}}}}}}},
-		Remotes: []loader.RemoteReport{{Slot: 1, Host: "b", MTU: 1500}, {Slot: 2, Host: "c"}},
+		Segments: []loader.SegmentReport{{Slot: 1, Environment: "shop", Segment: "lan", MTU: 1450}},
+		Remotes:  []loader.RemoteReport{{Slot: 1, Host: "b", MTU: 1500}, {Slot: 2, Host: "c"}},
 	})
-	describeGroups(t, m)
 	cpus := ebpf.MustPossibleCPU()
-	for i, slot := range []uint32{1, 2, bpf.StatsSegments + 1, bpf.StatsSegments + 2, bpf.StatsRemotes + 1, bpf.StatsRemotes + 2} {
+	for i, slot := range []uint32{1, 2, bpf.StatsSegments + 1, bpf.StatsRemotes + 1, bpf.StatsRemotes + 2} {
 		perCPU := make([]bpf.Counters, cpus)
 		perCPU[0] = bpf.Counters{InPackets: uint64(i + 1), InBytes: uint64(i+1) * 100, OutPackets: uint64(i+1) * 10, OutBytes: uint64(i+1) * 1000}
 		if err := set.Stats.Put(slot, perCPU); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for class := range bpf.Class(bpf.Classes) {
+		perCPU := make([]bpf.CopyCount, cpus)
+		for cpu := range perCPU {
+			perCPU[cpu] = bpf.CopyCount{Frames: uint64(class) + 1, Copies: 10 * (uint64(class) + 1)}
+		}
+		if err := set.Copies.Put(1*bpf.Classes+uint32(class), perCPU); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,6 +90,24 @@ func testMetrics(t *testing.T) *metrics {
 		if err := set.Drops.Put(&key, perCPU); err != nil {
 			t.Fatal(err)
 		}
+	}
+	segment := func(slot uint32, last byte) *bpf.NeighborKey {
+		return &bpf.NeighborKey{Segment: slot, Addr: bpf.AddrFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}))}
+	}
+	drops := make([]bpf.DropCount, cpus)
+	drops[0] = bpf.DropCount{Packets: 4, Bytes: 240}
+	now := maps.Monotonic()
+	if err := errors.Join(
+		set.Neighbors.Put(segment(1, 1), &bpf.Neighbor{}),
+		set.Neighbors.Put(segment(1, 2), &bpf.Neighbor{}),
+		set.Neighbors.Put(segment(2, 1), &bpf.Neighbor{}),
+		set.LearnedNeighbors.Put(segment(1, 2), &bpf.LearnedNeighbor{Seen: now}), // a configured one's role
+		set.LearnedNeighbors.Put(segment(1, 3), &bpf.LearnedNeighbor{Seen: now}),
+		set.LearnedNeighbors.Put(segment(1, 4), &bpf.LearnedNeighbor{Seen: now - uint64(2*maps.NeighborAge)}),
+		set.Drops.Put(&bpf.DropKey{Reason: bpf.DropNeighborAnswered, Ifindex: 7, Segment: 1}, drops),
+		set.Drops.Put(&bpf.DropKey{Reason: bpf.DropNeighborAnswered, Ifindex: 9, Segment: 1}, drops),
+	); err != nil {
+		t.Fatal(err)
 	}
 	m.reloaded(nil)
 	m.reloaded(errors.New("a mistake"))
@@ -102,38 +126,52 @@ func gather(t *testing.T, m *metrics) []*dto.MetricFamily {
 	return families
 }
 
-func TestMetrics(t *testing.T) {
-	got := make(map[string]float64)
-	for _, family := range gather(t, testMetrics(t)) {
+// samples are the values of metrics by their names and labels.
+func samples(families []*dto.MetricFamily) map[string]float64 {
+	all := make(map[string]float64)
+	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			var labels []string
 			for _, label := range metric.GetLabel() {
 				labels = append(labels, label.GetName()+"="+label.GetValue())
 			}
 			name := fmt.Sprintf("%s{%s}", family.GetName(), strings.Join(labels, ","))
-			got[name] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+			all[name] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 		}
 	}
+	return all
+}
+
+func TestMetrics(t *testing.T) {
+	got := samples(gather(t, testMetrics(t)))
 	want := map[string]float64{
-		"overcast_config_reloads_total{result=applied}":             1,
-		"overcast_config_reloads_total{result=refused}":             2,
-		"overcast_config_last_reload_successful{}":                  0,
-		"overcast_port_up{environment=shop,port=web,segment=lan}":   1,
-		"overcast_port_up{environment=shop,port=late,segment=lan}":  0,
-		"overcast_datapath_in_line{}":                               1,
-		"overcast_tunnel_up{}":                                      1,
-		"overcast_remote_route{host=b}":                             1,
-		"overcast_remote_route{host=c}":                             0,
-		"overcast_segment_mtu_bytes{environment=shop,segment=lan}":  1450,
-		"overcast_segment_mtu_bytes{environment=shop,segment=wide}": 1450,
+		"overcast_config_reloads_total{result=applied}":            1,
+		"overcast_config_reloads_total{result=refused}":            2,
+		"overcast_config_last_reload_successful{}":                 0,
+		"overcast_port_up{environment=shop,port=web,segment=lan}":  1,
+		"overcast_port_up{environment=shop,port=late,segment=lan}": 0,
+		"overcast_datapath_in_line{}":                              1,
+		"overcast_tunnel_up{}":                                     1,
+		"overcast_remote_route{host=b}":                            1,
+		"overcast_remote_route{host=c}":                            0,
+		"overcast_segment_mtu_bytes{environment=shop,segment=lan}": 1450,
+		"overcast_mdb_max_entries{}":                               16,
+
+		"overcast_neighbors{environment=shop,kind=configured,segment=lan}": 2,
+		"overcast_neighbors{environment=shop,kind=learned,segment=lan}":    1,
+		"overcast_neighbor_answers_total{environment=shop,segment=lan}":    8,
 	}
-	stdmaps.Copy(want, wantGroups())
-	for i, object := range []string{"port{environment=shop,port=web,segment=lan}", "port{environment=shop,port=late,segment=lan}", "segment{environment=shop,segment=lan}", "segment{environment=shop,segment=wide}", "remote{host=b}", "remote{host=c}"} {
+	for i, object := range []string{"port{environment=shop,port=web,segment=lan}", "port{environment=shop,port=late,segment=lan}", "segment{environment=shop,segment=lan}", "remote{host=b}", "remote{host=c}"} {
 		kind, labels, _ := strings.Cut(object, "{")
 		n := float64(i + 1)
 		for name, value := range map[string]float64{"received_packets": n, "received_bytes": n * 100, "sent_packets": n * 10, "sent_bytes": n * 1000} {
 			want["overcast_"+kind+"_"+name+"_total{"+labels] = value
 		}
+	}
+	for class, n := range map[string]float64{"broadcast": 1, "unknown_unicast": 2, "multicast": 3} {
+		n *= float64(ebpf.MustPossibleCPU())
+		labels := "{class=" + class + ",environment=shop,segment=lan}"
+		want["overcast_replication_frames_total"+labels], want["overcast_replication_copies_total"+labels] = n, 10*n
 	}
 	// Every reason is there from the start.
 	for _, reason := range bpf.Drops() {
@@ -142,6 +180,7 @@ func TestMetrics(t *testing.T) {
 	}
 	want["overcast_drops_total{reason=DROP_PORT_SPOOF}"], want["overcast_drop_bytes_total{reason=DROP_PORT_SPOOF}"] = 3, 180
 	want["overcast_drops_total{reason=DROP_VNI_UNKNOWN}"], want["overcast_drop_bytes_total{reason=DROP_VNI_UNKNOWN}"] = 3, 180
+	want["overcast_drops_total{reason=DROP_NEIGHBOR_ANSWERED}"], want["overcast_drop_bytes_total{reason=DROP_NEIGHBOR_ANSWERED}"] = 8, 480
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -167,9 +206,9 @@ func TestMetricsOfProblems(t *testing.T) {
 // Names say the unit, counters end in _total and nothing else does, each has a
 // help, and no label grows without a bound: no MACs, addresses or ifindexes.
 func TestMetricNames(t *testing.T) {
-	bounded := []string{"environment", "segment", "port", "host", "reason", "result", "family", "kind", "version", "from", "cause", "limit", "zone"}
+	bounded := []string{"environment", "segment", "port", "host", "reason", "class", "result", "kind", "family", "version", "from", "cause", "limit", "zone"}
 	form := regexp.MustCompile(`^overcast_[a-z_]+$`)
-	for _, family := range gather(t, testMetrics(t)) {
+	for _, family := range append(gather(t, testMetrics(t)), gather(t, testGroupMetrics(t))...) {
 		name := family.GetName()
 		if !form.MatchString(name) || family.GetHelp() == "" {
 			t.Errorf("%s: %q: want overcast_*, with a help", name, family.GetHelp())

@@ -10,13 +10,14 @@ import (
 type Counts struct {
 	// By object (environment/segment/port, environment/segment) or remote host.
 	// Objects of which nothing was counted are left out.
-	Stats map[string]bpf.Counters
-	Drops map[bpf.DropKey]bpf.DropCount
+	Stats  map[string]bpf.Counters
+	Copies map[string]bpf.CopyCount // by segment and class: "environment/segment broadcast"
+	Drops  map[bpf.DropKey]bpf.DropCount
 }
 
 // Counts reads the counters.
 func (d *Datapath) Counts() (Counts, error) {
-	c := Counts{Stats: make(map[string]bpf.Counters)}
+	c := Counts{Stats: make(map[string]bpf.Counters), Copies: make(map[string]bpf.CopyCount)}
 	names := make(map[uint32]string)
 	for ifindex, name := range d.Contents.PortNames {
 		names[d.Contents.Ports[ifindex].Id] = name
@@ -36,6 +37,17 @@ func (d *Datapath) Counts() (Counts, error) {
 			c.Stats[name] = counters
 		}
 	}
+	for slot, name := range d.Contents.SegmentNames {
+		copies, err := d.Maps.CopyCounts(slot)
+		if err != nil {
+			return Counts{}, err
+		}
+		for class, count := range copies {
+			if count != (bpf.CopyCount{}) {
+				c.Copies[name+" "+class.String()] = count
+			}
+		}
+	}
 	var err error
 	c.Drops, err = d.Maps.DropCounts()
 	return c, err
@@ -43,7 +55,7 @@ func (d *Datapath) Counts() (Counts, error) {
 
 // Since is what has been counted after an earlier reading.
 func (c Counts) Since(before Counts) Counts {
-	more := Counts{Stats: make(map[string]bpf.Counters), Drops: make(map[bpf.DropKey]bpf.DropCount)}
+	more := Counts{Stats: make(map[string]bpf.Counters), Copies: make(map[string]bpf.CopyCount), Drops: make(map[bpf.DropKey]bpf.DropCount)}
 	for name, now := range c.Stats {
 		then := before.Stats[name]
 		now.InPackets -= then.InPackets
@@ -52,6 +64,14 @@ func (c Counts) Since(before Counts) Counts {
 		now.OutBytes -= then.OutBytes
 		if now != (bpf.Counters{}) {
 			more.Stats[name] = now
+		}
+	}
+	for name, now := range c.Copies {
+		then := before.Copies[name]
+		now.Frames -= then.Frames
+		now.Copies -= then.Copies
+		if now != (bpf.CopyCount{}) {
+			more.Copies[name] = now
 		}
 	}
 	for key, now := range c.Drops {

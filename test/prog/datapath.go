@@ -33,7 +33,7 @@ type Options struct {
 }
 
 // DefaultLimits are room enough for tests, and quickly made.
-var DefaultLimits = maps.Limits{MACs: 1024, Learned: 256, Groups: 16, Remotes: 256}
+var DefaultLimits = maps.Limits{MACs: 1024, Learned: 256, Groups: 64, Remotes: 256}
 
 // Datapath is loaded programs and their maps.
 type Datapath struct {

@@ -22,7 +22,7 @@ var unprovoked = map[bpf.Drop]string{
 // why none can.
 func TestEveryDropReason(t *testing.T) {
 	w := newWorld(t, lab.IPv4, nil)
-	provoked := reasons(slices.Concat(w.portRows(), w.deviceMissingRows(), w.floodRows(), w.xdpRows(), w.uplinkRows(), w.kernelRows(), w.tunnelRows()))
+	provoked := reasons(slices.Concat(w.portRows(), w.deviceMissingRows(), w.floodRows(), w.neighborRows(), w.xdpRows(), w.uplinkRows(), w.kernelRows(), w.tunnelRows(), newMeter(t, w.Stage).governorRows()))
 	for _, reason := range bpf.Drops() {
 		why, listed := unprovoked[reason]
 		switch {

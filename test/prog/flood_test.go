@@ -84,12 +84,14 @@ func (w *world) fewRows() []row {
 	// To nobody is no drop: a switch with one port does the same.
 	hermit := w.sent("from the only port", 13, "shop/hermit/thirteen", frame(0x13))
 	hermit.verdict = Dropped
+	hermit.copies = map[string]bpf.CopyCount{"shop/hermit broadcast": {Frames: 1}}
 
 	vague := w.sent("to a remote whose MAC is not known", 14, "shop/vague/fourteen", frame(0x14))
 	vague.verdict, vague.bare, vague.stats["host-e"] = Dropped, []string{Tunnel}, out(42)
 
 	ghost := row{name: "to no port here", program: bpf.UplinkIn, verdict: Dropped, data: UDP(guest4(mac(0x0b, 9)), guest4(macBroadcast), 100),
 		stats: map[string]bpf.Counters{"host-b": in(114)}}
+	ghost.copies = map[string]bpf.CopyCount{"shop/ghost broadcast": {Frames: 1}}
 	ghost.packet = Packet{Data: w.from("host-b", vniGhost).Wrap(ghost.data), Ifindex: w.Ifindex(Uplink)}
 
 	lan := w.sent("to two remotes by the device", 1, "shop/lan/one", ARP(guest4(macOne), guest4(macBroadcast)))

@@ -3,6 +3,7 @@
 package prog
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -109,13 +110,9 @@ func (w *world) reload(t *testing.T) {
 // attach puts an XDP program and oc_uplink_in on the uplink.
 func (w *world) attach(t *testing.T, xdp *ebpf.Program) {
 	t.Helper()
-	tc, err := w.Host.AttachIngress(Uplink, w.Program(bpf.UplinkIn))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tc.Close() })
+	w.attachTo(t, Uplink, bpf.UplinkIn)
 	var attached link.Link
-	err = w.Host.Do(func() (err error) {
+	err := w.Host.Do(func() (err error) {
 		attached, err = link.AttachXDP(link.XDPOptions{Program: xdp, Interface: int(w.Ifindex(Uplink)), Flags: link.XDPDriverMode})
 		return err
 	})
@@ -125,23 +122,53 @@ func (w *world) attach(t *testing.T, xdp *ebpf.Program) {
 	t.Cleanup(func() { attached.Close() })
 }
 
-// arrive sends a row's packet from the far end of the uplink, and waits until
+// attachTo puts a program at a device's tc ingress.
+func (w *world) attachTo(t *testing.T, device, program string) {
+	t.Helper()
+	attached, err := w.Host.AttachIngress(device, w.Program(program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { attached.Close() })
+}
+
+// arrive sends a row's packet from the far end of its device, and waits until
 // it is counted. Its verdict is what the counters say.
 func (w *world) arrive(t *testing.T, r row) {
 	t.Helper()
-	if err := w.Far.SendFrame(Uplink, r.packet.Data); err != nil {
+	before, err := w.Counts()
+	if err != nil {
 		t.Fatal(err)
 	}
-	want := Counts{Stats: orEmpty(r.stats), Drops: orEmpty(r.drops)}
+	if err := w.Far.SendFrame(w.device(r.packet.Ifindex), r.packet.Data); err != nil {
+		t.Fatal(err)
+	}
+	w.await(t, r, before)
+}
+
+// device is the name of the device that has this index.
+func (w *world) device(ifindex uint32) string {
+	for name, index := range w.ifindexes {
+		if index == ifindex {
+			return name
+		}
+	}
+	panic(fmt.Sprintf("no device has the index %d", ifindex))
+}
+
+// await waits until what the row wants has been counted, and nothing else.
+func (w *world) await(t *testing.T, r row, before Counts) {
+	t.Helper()
+	want := Counts{Stats: orEmpty(r.stats), Copies: orEmpty(r.copied()), Drops: orEmpty(r.drops)}
 	var diff string
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		counts, err := w.Counts()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff = cmp.Diff(want, counts); diff == "" {
+		if diff = cmp.Diff(want, counts.Since(before)); diff == "" {
 			return
 		}
 	}
-	t.Errorf("counters, - should be, + are:\n%s", diff)
+	t.Errorf("%s: counters, - should be, + are:\n%s", r.name, diff)
 }

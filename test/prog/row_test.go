@@ -5,6 +5,7 @@ package prog
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,8 +33,9 @@ type row struct {
 	bare      []string
 	tunnelled []string
 	// What is counted, and nothing else is.
-	stats map[string]bpf.Counters
-	drops map[bpf.DropKey]bpf.DropCount
+	stats  map[string]bpf.Counters
+	copies map[string]bpf.CopyCount // nil: those that stats tell of
+	drops  map[bpf.DropKey]bpf.DropCount
 }
 
 // run runs a row as a test of its own.
@@ -76,6 +78,9 @@ func (w *world) check(t *testing.T, r row) Result {
 	if diff := cmp.Diff(orEmpty(r.stats), counts.Stats); diff != "" {
 		t.Errorf("counters, - should be, + are:\n%s", diff)
 	}
+	if diff := cmp.Diff(orEmpty(r.copied()), counts.Copies); diff != "" {
+		t.Errorf("copies, - should be, + are:\n%s", diff)
+	}
 	if diff := cmp.Diff(orEmpty(r.drops), counts.Drops); diff != "" {
 		t.Errorf("drops, - should be, + are:\n%s", diff)
 	}
@@ -87,6 +92,37 @@ func orEmpty[K comparable, V any](m map[K]V) map[K]V {
 		return map[K]V{}
 	}
 	return m
+}
+
+// copied is what should be counted as copies: of a frame to many, a copy for
+// each port and remote that something went out to.
+func (r row) copied() map[string]bpf.CopyCount {
+	frame := r.packet.Data
+	if r.data != nil {
+		frame = r.data
+	}
+	if r.copies != nil || frame[0]&1 == 0 && !bytes.HasPrefix(frame, macNobody) {
+		return r.copies
+	}
+	class := bpf.ClassUnknownUnicast
+	if bytes.HasPrefix(frame, macBroadcast) {
+		class = bpf.ClassBroadcast
+	} else if frame[0]&1 != 0 {
+		class = bpf.ClassMulticast
+	}
+	segment, copies := "", uint64(0)
+	for object, count := range r.stats {
+		if strings.Count(object, "/") == 1 {
+			segment = object
+		} else {
+			copies += count.OutPackets
+		}
+	}
+	if copies == 0 {
+		return nil
+	}
+	frames := uint64(max(r.packet.GSOSegs, 1))
+	return map[string]bpf.CopyCount{segment + " " + class.String(): {Frames: frames, Copies: copies}}
 }
 
 // afterwards is the packet that the row wants. The source port of a tunnel

@@ -57,7 +57,8 @@ const ports = 14
 // document is YAML without its hosts: lan knows every MAC, wide floods what it
 // does not know, school learns; near has no remotes, hermit nobody else at all,
 // vague only a remote whose MAC is not known, and ghost no ports here. The other
-// environment has MACs that are those of shop/lan too.
+// environment has MACs that are those of shop/lan too. Some ports of lan have
+// configured addresses, those that guest4 and guest6 give their MACs.
 const document = `
 environments:
   - name: shop
@@ -65,11 +66,11 @@ environments:
       - name: lan
         vni: 4500
         ports:
-          - {name: one, host: host-a, interface: p1, mac: "02:00:00:00:0a:01"}
-          - {name: two, host: host-a, interface: p2, mac: "02:00:00:00:0a:02"}
-          - {name: list, host: host-a, interface: p3, mac: "02:00:00:00:0a:03", extra_macs: ["02:00:00:00:ee:01"]}
-          - {name: missing, host: host-a, interface: p99, mac: "02:00:00:00:0a:63"}
-          - {name: b, host: host-b, interface: eth1, mac: "02:00:00:00:0b:01"}
+          - {name: one, host: host-a, interface: p1, mac: "02:00:00:00:0a:01", ips: ["10.9.10.1", "2001:45::a:1"]}
+          - {name: two, host: host-a, interface: p2, mac: "02:00:00:00:0a:02", ips: ["10.9.10.2", "2001:45::a:2"]}
+          - {name: list, host: host-a, interface: p3, mac: "02:00:00:00:0a:03", extra_macs: ["02:00:00:00:ee:01"], ips: ["10.9.10.3", "2001:45::a:3"]}
+          - {name: missing, host: host-a, interface: p99, mac: "02:00:00:00:0a:63", ips: ["10.9.10.99"]}
+          - {name: b, host: host-b, interface: eth1, mac: "02:00:00:00:0b:01", ips: ["10.9.11.1", "2001:45::b:1", "fe80::b:1"]}
           - {name: c, host: host-c, interface: eth1, mac: "02:00:00:00:0c:01"}
           - {name: d, host: host-d, interface: eth1, mac: "02:00:00:00:0d:01"}
           - {name: e, host: host-e, interface: eth1, mac: "02:00:00:00:0e:01"}
