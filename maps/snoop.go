@@ -98,7 +98,7 @@ func JudgeMDB(snoop bpf.Snoop, now uint64) MDBState {
 		return MDBUnread
 	case snoop.Missed != 0:
 		return MDBMissed
-	case now-snoop.Alive >= snoop.Lifetime:
+	case int64(now-snoop.Alive) >= int64(snoop.Lifetime): // the agent may be a tick ahead
 		return MDBExpired
 	}
 	return MDBCurrent

@@ -42,6 +42,7 @@ func TestJudgeMDB(t *testing.T) {
 		{bpf.Snoop{Lifetime: 1000}, 100, MDBUnread},
 		{bpf.Snoop{Alive: 100, Lifetime: 10}, 100, MDBCurrent},
 		{bpf.Snoop{Alive: 100, Lifetime: 10}, 109, MDBCurrent},
+		{bpf.Snoop{Alive: 100, Lifetime: 10}, 99, MDBCurrent},
 		{bpf.Snoop{Alive: 100, Lifetime: 10}, 110, MDBExpired},
 		{bpf.Snoop{Alive: 100}, 100, MDBExpired}, // for probes alone
 		{bpf.Snoop{Alive: 100, Lifetime: 10, Missed: 1}, 100, MDBMissed},

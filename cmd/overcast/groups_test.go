@@ -297,11 +297,11 @@ func TestGroupsWithoutAgent(t *testing.T) {
 }
 
 func TestRawGroups(t *testing.T) {
-	flags, _ := pinnedGroups(t)
+	flags, set := pinnedGroups(t)
 	contents := func(filter ...string) map[string][]any {
 		all := make(map[string][]any)
 		got := rows(t, "groups", append(append(filter, "--raw"), flags...)...)
-		if diff := cmp.Diff([][]any{{"oc_mdb", 4.0, 16.0}, {"oc_groups", 4.0, 17.0}, {"oc_snoops", 1.0, 4096.0}, {"oc_events", 0.0, 1048576.0}}, pick(got, "map", "entries", "max_entries")); diff != "" {
+		if diff := cmp.Diff([][]any{{"oc_mdb", 4.0, 16.0}, {"oc_groups", 4.0, 17.0}, {"oc_snoops", 1.0, 4096.0}, {"oc_events", 0.0, float64(set.Events.MaxEntries())}}, pick(got, "map", "entries", "max_entries")); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", filter, diff)
 		}
 		for _, m := range got {

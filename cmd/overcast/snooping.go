@@ -25,7 +25,8 @@ each segment why a group may go to more than those who asked for it:
   GET ALL   members that get every group: a multicast router was heard there (router),
             it has not told what it wants (unsure), a limit refused a group (limit)
 
-224.0.0.0/24, ff02::1 and the scopes ff00::/16 and ff01::/16 always go to everybody.
+224.0.0.0/24, ff02::1 and the scopes ff00::/16, ff01::/16 and ff0f::/16 always go
+to everybody.
 With -o wide also: what each member wants, how long that still holds, and who told.`
 
 // snoopingRow is how groups are treated in a segment, for one family.
