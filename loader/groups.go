@@ -302,6 +302,7 @@ func (g *groups) flush(now time.Time) error {
 		remove = append(remove, stale...)
 		if all {
 			whole = append(whole, s)
+			g.version++ // who gets everything, though no entry may tell of it
 		} else if s.all && s.wait.Before(next) {
 			next = s.wait
 		}

@@ -56,3 +56,9 @@ func (d *Datapath) Groups() *GroupsReport {
 func (d *Datapath) GroupsVersion() uint64 {
 	return d.groups.version
 }
+
+// LivenessVersion is another number when a host that is probed has come to life
+// or died since, of which Report tells.
+func (d *Datapath) LivenessVersion() uint64 {
+	return d.groups.live.turns
+}
