@@ -79,8 +79,8 @@ bench: build ## measure the fast path against the kernel's VXLAN and no overlay,
 .PHONY: bench-full
 bench-full: build ## all of the benchmark, into build/bench: JSON, and pages with plots; an hour or so
 	@rm -rf build/bench && mkdir -p build/bench
-	@for b in fanout program scale path; do \
-		bin/overcast-bench $$b --json build/bench/$$b.json --html build/bench/$$b.html --svg build/bench/$$b.svg | tee build/bench/$$b.txt; done
+	@measure() { bin/overcast-bench "$${@:2}" --json build/bench/$$1.json --html build/bench/$$1.html --svg build/bench/$$1.svg | tee build/bench/$$1.txt; }; \
+	measure fanout fanout; measure zones fanout --zones 10; measure program program; measure scale scale; measure path path
 
 .PHONY: fuzz
 fuzz: ## fuzz the environment documents for a minute

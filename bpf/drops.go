@@ -40,6 +40,7 @@ const (
 	DropEnvironmentBroadcast      = overcastOcDropDROP_ENVIRONMENT_BROADCAST       // beyond what the environment's governor lets broadcasts cost
 	DropEnvironmentUnknownUnicast = overcastOcDropDROP_ENVIRONMENT_UNKNOWN_UNICAST // beyond what the environment's governor lets unknown unicast cost
 	DropEnvironmentMulticast      = overcastOcDropDROP_ENVIRONMENT_MULTICAST       // beyond what the environment's governor lets multicast cost
+	DropPortProbe                 = overcastOcDropDROP_PORT_PROBE                  // from a guest to the group MAC at which agents probe each other
 )
 
 var dropReasons = [...]struct{ name, text string }{
@@ -80,4 +81,5 @@ var dropReasons = [...]struct{ name, text string }{
 	{"ENVIRONMENT_BROADCAST", "beyond what the environment's governor lets broadcasts cost"},
 	{"ENVIRONMENT_UNKNOWN_UNICAST", "beyond what the environment's governor lets unknown unicast cost"},
 	{"ENVIRONMENT_MULTICAST", "beyond what the environment's governor lets multicast cost"},
+	{"PORT_PROBE", "from a guest to the group MAC at which agents probe each other"},
 }

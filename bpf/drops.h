@@ -43,7 +43,8 @@
 	X(PORT_MULTICAST,      "beyond what the port's governor lets multicast cost") \
 	X(ENVIRONMENT_BROADCAST, "beyond what the environment's governor lets broadcasts cost") \
 	X(ENVIRONMENT_UNKNOWN_UNICAST, "beyond what the environment's governor lets unknown unicast cost") \
-	X(ENVIRONMENT_MULTICAST, "beyond what the environment's governor lets multicast cost")
+	X(ENVIRONMENT_MULTICAST, "beyond what the environment's governor lets multicast cost") \
+	X(PORT_PROBE,          "from a guest to the group MAC at which agents probe each other")
 
 enum oc_drop {
 	DROP_NONE, /* not a drop */

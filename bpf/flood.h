@@ -167,11 +167,18 @@ static long flood_remote(__u32 i, struct flood *f)
 	return 0;
 }
 
+static __always_inline struct oc_flood *flood_get(const struct oc_flood_key *key)
+{
+	if (key->list >= OC_LISTS_GROUPS)
+		return bpf_map_lookup_elem(&oc_mdb_floods, key);
+	return bpf_map_lookup_elem(&oc_floods, key);
+}
+
 static __always_inline long flood_chunk(__u32 i, struct flood *f, long (*step)(__u32, struct flood *))
 {
 	struct oc_flood_key key = {.list = f->list, .chunk = i};
 
-	f->chunk = bpf_map_lookup_elem(&oc_floods, &key);
+	f->chunk = flood_get(&key);
 	if (!f->chunk)
 		return 1;
 	bpf_loop(f->chunk->count, step, f, 0);
@@ -259,7 +266,7 @@ static __always_inline int flood_remotes(struct flood *f)
 static __always_inline __u32 flood_total(__u32 list)
 {
 	struct oc_flood_key key = {.list = list};
-	const struct oc_flood *first = list ? bpf_map_lookup_elem(&oc_floods, &key) : NULL;
+	const struct oc_flood *first = list ? flood_get(&key) : NULL;
 
 	return first ? first->total : 0;
 }

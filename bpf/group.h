@@ -8,7 +8,7 @@
 
 /* What is read of a frame to a group: addresses, extension headers and the
  * first bytes of what is behind them. */
-#define GROUP_LINEAR 128
+#define GROUP_LINEAR 512
 
 /* The headers into the linear part: a driver or the strip may have left none there. */
 static __always_inline void group_pull(struct __sk_buff *skb)
@@ -28,13 +28,12 @@ static __always_inline bool group_is_snooped(const struct __sk_buff *skb, const 
 	       !mac_is_broadcast(eth->h_dest);
 }
 
-/* A probe goes to the agent where hosts relay, whether or not groups are snooped. */
-static __always_inline bool group_is_probe(const struct __sk_buff *skb, const struct oc_segment *segment,
-					   const struct ethhdr *eth)
+/* Is this to the group at which agents probe each other? */
+static __always_inline bool group_is_probe(const struct ethhdr *eth)
 {
 	const __u8 probe[] = PROBE_MAC;
 
-	return segment->relay_vni && !skb->vlan_present && mac_equal(eth->h_dest, probe);
+	return mac_equal(eth->h_dest, probe);
 }
 
 /* A frame of a port to a group or to a MAC that nobody knows. */
@@ -44,6 +43,8 @@ static __always_inline int group_from_port(struct __sk_buff *skb, const struct e
 	struct receivers to = {.ports = segment->ports, .remotes = segment->remotes};
 	int verdict;
 
+	if (group_is_probe(eth))
+		return DROP_PORT_PROBE;
 	if (group_is_snooped(skb, segment, eth)) {
 		group_pull(skb);
 		verdict = snoop_frame(skb, port->segment, port->id, 0);
@@ -63,9 +64,15 @@ static __always_inline int group_from_remote(struct __sk_buff *skb, const struct
 	struct receivers to = {.ports = segment->ports, .zone = segment->zone};
 	int verdict;
 
-	if (group_is_snooped(skb, segment, eth) || group_is_probe(skb, segment, eth)) {
+	/* A probe under the relay's VNI asks just whether that way is open. Other
+	 * frames there are for the zone too, and agents tell each other directly. */
+	if (group_is_probe(eth) && !skb->vlan_present) {
 		group_pull(skb);
-		/* What a relay passes on is not said by the host that it came from. */
+		verdict = snoop_frame(skb, id, 0, remote);
+		return verdict == VERDICT_PASS ? VERDICT_SPENT : verdict;
+	}
+	if (group_is_snooped(skb, segment, eth)) {
+		group_pull(skb);
 		verdict = relay ? VERDICT_PASS : snoop_frame(skb, id, 0, remote);
 		if (verdict != VERDICT_PASS)
 			return verdict;

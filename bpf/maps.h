@@ -81,7 +81,7 @@ struct {
 	__type(value, struct oc_learned_entry);
 } oc_fdb_learned SEC(".maps");
 
-/* Replication lists. Writer: agent. Readers: all programs but XDP. */
+/* Replication lists of the segments. Writer: agent. Readers: all programs but XDP. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -89,6 +89,16 @@ struct {
 	__type(key, struct oc_flood_key);
 	__type(value, struct oc_flood);
 } oc_floods SEC(".maps");
+
+/* Those of the MDB, apart: groups that fill it must not keep a segment's list
+ * from being written. Writer: agent. Readers: all programs but XDP. (limits) */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct oc_flood_key);
+	__type(value, struct oc_flood);
+} oc_mdb_floods SEC(".maps");
 
 /* Writers: the programs. Readers: agent, overcast. (limits) */
 struct {
@@ -137,7 +147,7 @@ struct {
 /* Frames for the agent. Writers: all programs but XDP. Reader: agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, 1 << 23);
 } oc_events SEC(".maps");
 
 /* Configured addresses of guests. Writer: agent. Reader: oc_port_in. (limits) */
@@ -194,10 +204,11 @@ struct {
 	__type(value, __u64);
 } oc_pacers SEC(".maps");
 
-/* The same for its membership messages. Writer and reader: oc_port_in. */
+/* The same for membership messages, of ports and, behind these, of remotes.
+ * Writers and readers: all programs but XDP. (limits) */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, OC_MAX_PORTS);
+	__uint(max_entries, OC_MAX_PORTS + 16384);
 	__type(key, __u32);
 	__type(value, __u64);
 } oc_snoop_pacers SEC(".maps");

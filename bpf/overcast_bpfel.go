@@ -106,7 +106,8 @@ const (
 	overcastOcDropDROP_ENVIRONMENT_BROADCAST       overcastOcDrop = 34
 	overcastOcDropDROP_ENVIRONMENT_UNKNOWN_UNICAST overcastOcDrop = 35
 	overcastOcDropDROP_ENVIRONMENT_MULTICAST       overcastOcDrop = 36
-	overcastOcDropDROP_COUNT                       overcastOcDrop = 37
+	overcastOcDropDROP_PORT_PROBE                  overcastOcDrop = 37
+	overcastOcDropDROP_COUNT                       overcastOcDrop = 38
 )
 
 type overcastOcDropCount struct {
@@ -354,6 +355,7 @@ const (
 	overcastMapOcGovernors        = "oc_governors"
 	overcastMapOcGroups           = "oc_groups"
 	overcastMapOcMdb              = "oc_mdb"
+	overcastMapOcMdbFloods        = "oc_mdb_floods"
 	overcastMapOcNeighbors        = "oc_neighbors"
 	overcastMapOcNeighborsLearned = "oc_neighbors_learned"
 	overcastMapOcPacers           = "oc_pacers"
@@ -435,6 +437,7 @@ type overcastMapSpecs struct {
 	OcGovernors        *ebpf.MapSpec `ebpf:"oc_governors"`
 	OcGroups           *ebpf.MapSpec `ebpf:"oc_groups"`
 	OcMdb              *ebpf.MapSpec `ebpf:"oc_mdb"`
+	OcMdbFloods        *ebpf.MapSpec `ebpf:"oc_mdb_floods"`
 	OcNeighbors        *ebpf.MapSpec `ebpf:"oc_neighbors"`
 	OcNeighborsLearned *ebpf.MapSpec `ebpf:"oc_neighbors_learned"`
 	OcPacers           *ebpf.MapSpec `ebpf:"oc_pacers"`
@@ -486,6 +489,7 @@ type overcastMaps struct {
 	OcGovernors        *ebpf.Map `ebpf:"oc_governors"`
 	OcGroups           *ebpf.Map `ebpf:"oc_groups"`
 	OcMdb              *ebpf.Map `ebpf:"oc_mdb"`
+	OcMdbFloods        *ebpf.Map `ebpf:"oc_mdb_floods"`
 	OcNeighbors        *ebpf.Map `ebpf:"oc_neighbors"`
 	OcNeighborsLearned *ebpf.Map `ebpf:"oc_neighbors_learned"`
 	OcPacers           *ebpf.Map `ebpf:"oc_pacers"`
@@ -512,6 +516,7 @@ func (m *overcastMaps) Close() error {
 		m.OcGovernors,
 		m.OcGroups,
 		m.OcMdb,
+		m.OcMdbFloods,
 		m.OcNeighbors,
 		m.OcNeighborsLearned,
 		m.OcPacers,

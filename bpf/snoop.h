@@ -39,13 +39,15 @@ enum snoop {
 #define PROBE_ETHERTYPE 0x88b5
 #define PROBE_MAC {0x0b, 0x6f, 0x63, 0, 0, 1}
 
-/* One message in a millisecond and a burst of 2,000 from a port: a guest that
- * is in a thousand groups answers a query of IGMPv2 with as many. */
+/* One message in a millisecond and a burst of 2,000 from a port or a remote: a
+ * guest that is in a thousand groups answers a query of IGMPv2 with as many. A
+ * large one counts for as many as its room holds small ones. */
 #define SNOOP_INTERVAL_NS 1000000ULL
 #define SNOOP_BURST_NS (2000 * SNOOP_INTERVAL_NS)
 
-/* An agent that has not said so for so long is not reading. */
-#define SNOOP_DEAD_NS (10ULL * 1000000000)
+/* An agent that has not said so for so long may not be reading: what is handed
+ * over then is also forwarded, and counts as missed. */
+#define SNOOP_LATE_NS (3ULL * 1000000000)
 
 static __always_inline enum snoop snoop_igmp(__u8 type)
 {
@@ -100,7 +102,6 @@ static __always_inline enum snoop snoop_read(struct cursor c, bool from_remote)
 		/* Reports have a router alert in front (RFC 3810 5). */
 		proto = parse_ipv6_extensions(&c, ip->nexthdr);
 	} else {
-		/* A guest's are frames like any other. */
 		return from_remote && eth->h_proto == bpf_htons(PROBE_ETHERTYPE) && mac_equal(eth->h_dest, probe)
 			       ? SNOOP_TAKE : SNOOP_NONE;
 	}
@@ -116,9 +117,10 @@ static __always_inline enum snoop snoop_read(struct cursor c, bool from_remote)
 	return SNOOP_NONE;
 }
 
-/* The room that a message of any size is given. Few are large; the largest fits
- * an underlay of 9,001 bytes. */
+/* The room that messages are given. Most are small, few larger than a packet of
+ * Ethernet; the largest fits an underlay of 9,001 bytes. */
 #define SNOOP_SMALL 512
+#define SNOOP_PACKET 1600
 #define SNOOP_LARGE 9216
 
 static __always_inline bool snoop_fill(struct __sk_buff *skb, struct oc_event *event, __u32 room,
@@ -153,8 +155,24 @@ __attribute__((noinline)) int snoop_hand_over(struct __sk_buff *skb, const struc
 		event = bpf_ringbuf_reserve(&oc_events, sizeof(*event) + SNOOP_SMALL, 0);
 		return event && snoop_fill(skb, event, SNOOP_SMALL, head);
 	}
+	if (head->length <= SNOOP_PACKET) {
+		event = bpf_ringbuf_reserve(&oc_events, sizeof(*event) + SNOOP_PACKET, 0);
+		return event && snoop_fill(skb, event, SNOOP_PACKET, head);
+	}
 	event = bpf_ringbuf_reserve(&oc_events, sizeof(*event) + SNOOP_LARGE, 0);
 	return event && snoop_fill(skb, event, SNOOP_LARGE, head);
+}
+
+/* May a port or remote send another message? */
+static __always_inline bool snoop_pace(__u32 slot, __u32 length)
+{
+	__u64 interval = SNOOP_INTERVAL_NS;
+
+	if (length > SNOOP_PACKET)
+		interval *= SNOOP_LARGE / SNOOP_SMALL;
+	else if (length > SNOOP_SMALL)
+		interval *= SNOOP_PACKET / SNOOP_SMALL;
+	return pace(&oc_snoop_pacers, slot, interval, SNOOP_BURST_NS);
 }
 
 /*
@@ -178,12 +196,11 @@ __attribute__((noinline)) int snoop_frame(struct __sk_buff *skb, __u32 segment, 
 	/* What tells of routers is never so large: nothing is missed of it. */
 	if (head.length > SNOOP_LARGE)
 		return what == SNOOP_TAKE ? DROP_SNOOP_OVERSIZED : VERDICT_PASS;
-	if (mdb_is_kept(snoop, SNOOP_DEAD_NS)) {
-		if (!remote && !pace(&oc_snoop_pacers, port, SNOOP_INTERVAL_NS, SNOOP_BURST_NS))
-			return what == SNOOP_TAKE ? DROP_SNOOP_LIMITED : VERDICT_PASS;
-		if (snoop_hand_over(skb, &head))
-			return what == SNOOP_TAKE ? VERDICT_SPENT : VERDICT_PASS;
-	}
+	if (!snoop_pace(remote ? OC_MAX_PORTS + remote : port, head.length))
+		return what == SNOOP_TAKE ? DROP_SNOOP_LIMITED : VERDICT_PASS;
+	/* The next agent reads what this one does not. */
+	if (snoop_hand_over(skb, &head) && mdb_is_kept(snoop, SNOOP_LATE_NS))
+		return what == SNOOP_TAKE ? VERDICT_SPENT : VERDICT_PASS;
 	/* It may have asked for what nobody knows of now. */
 	snoop->missed = bpf_ktime_get_coarse_ns();
 	return VERDICT_PASS;

@@ -150,9 +150,9 @@ struct oc_learned_entry {
 	__u64 seen; /* CLOCK_MONOTONIC nanoseconds, to a second */
 };
 
-/* oc_floods: (list, chunk) -> up to OC_CHUNK destinations. The last chunk of a
- * list is the first that is not full. Lists from OC_LISTS_GROUPS on are those
- * of the MDB; the others are the segments'. */
+/* oc_floods and oc_mdb_floods: (list, chunk) -> up to OC_CHUNK destinations. The
+ * last chunk of a list is the first that is not full. Lists from OC_LISTS_GROUPS
+ * on are those of the MDB. */
 #define OC_LISTS_GROUPS (1U << 31)
 #define OC_CHUNK 62
 
@@ -184,7 +184,7 @@ struct oc_mdb_entry {
 	__u32 slot;
 };
 
-/* oc_groups: slot -> lists of oc_floods, 0 for an empty one. A list is never
+/* oc_groups: slot -> lists of oc_mdb_floods, 0 for an empty one. A list is never
  * changed once it is named here. */
 struct oc_group {
 	__u32 ports;

@@ -4,9 +4,9 @@ package loader
 
 import (
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"overcast/bpf"
@@ -25,7 +25,7 @@ type groups struct {
 	out    *sender
 	live   *liveness
 
-	earlier  []SegmentGroupsReport     // what an earlier agent has told
+	earlier  *earlierGroups            // nil once the first state is followed
 	state    *policy.State             // in force
 	contents *maps.Contents            // of the maps
 	remotes  map[uint32]policy.Remote  // by slot
@@ -40,7 +40,7 @@ type groups struct {
 }
 
 // beatInterval is how often the programs are told that we read oc_events, which
-// they believe for ten times as long (SNOOP_DEAD_NS in snoop.h).
+// they believe for three times as long (SNOOP_LATE_NS in snoop.h).
 const beatInterval = time.Second
 
 // openGroups takes over the MDB and what the programs have handed over.
@@ -60,17 +60,13 @@ func openGroups(set *maps.Set, runDir string, log *slog.Logger) (*groups, error)
 	}
 	g := &groups{
 		log: log, set: set, mdb: mdb, events: events, out: out,
-		live:     &liveness{hosts: make(map[netip.Addr]*probedHost)},
+		live:     &liveness{ways: make(map[maps.RelayWay]*probedWay)},
 		segments: make(map[uint32]*segmentGroups),
 		failed:   make(map[string]string),
 		timer:    time.NewTimer(0),
 		behind:   true,
 	}
-	if earlier, err := ReadGroups(runDir); err == nil {
-		g.earlier = earlier.Segments
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		log.Warn("multicast routers are not known until they are heard again", "error", err)
-	}
+	g.earlier = g.readEarlier(runDir)
 	return g, nil
 }
 
@@ -90,7 +86,10 @@ func (g *groups) follow(now time.Time, state *policy.State, contents *maps.Conte
 	}
 	g.remotes = make(map[uint32]policy.Remote, len(state.Remotes))
 	for _, remote := range state.Remotes {
-		g.remotes[slots[remote.VTEP]] = remote
+		// Where the maps could not be written, they may lack what is new.
+		if slot, there := slots[remote.VTEP]; there {
+			g.remotes[slot] = remote
+		}
 	}
 	members := make(map[uint32][]membership.Member) // by segment
 	for ifindex, port := range contents.Ports {
@@ -103,14 +102,17 @@ func (g *groups) follow(now time.Time, state *policy.State, contents *maps.Conte
 	snoops := make(map[uint32]bool)
 	for i := range state.Segments {
 		segment := &state.Segments[i]
-		slot := named[segment.Object()]
-		if !segment.Multicast.Snooping {
+		slot, there := named[segment.Object()]
+		if !there || !segment.Multicast.Snooping {
 			continue
 		}
 		snoops[slot] = true
 		for _, vtep := range segment.Remotes {
-			members[slot] = append(members[slot], g.member(slots[vtep]))
+			if remote, there := slots[vtep]; there {
+				members[slot] = append(members[slot], g.member(remote))
+			}
 		}
+		slices.SortFunc(members[slot], membership.Member.Compare)
 		config := g.tableConfig(segment, int(contents.Segments[slot].Mtu))
 		s := g.segments[slot]
 		if s == nil || s.object != segment.Object() || s.vni != segment.VNI {
@@ -124,6 +126,7 @@ func (g *groups) follow(now time.Time, state *policy.State, contents *maps.Conte
 			delete(g.segments, slot)
 		}
 	}
+	g.earlier = nil
 	g.wantProbes()
 	return errors.Join(err, g.removeStrays(), g.flush(now), g.tellPrograms(now))
 }
@@ -166,15 +169,15 @@ func (g *groups) removeStrays() error {
 
 // wantProbes says which hosts are to be probed: those that may relay for us.
 func (g *groups) wantProbes() {
-	hosts := make(map[netip.Addr]uint32)
+	ways := make(map[maps.RelayWay]bool)
 	for slot, relays := range g.contents.Relays {
 		for _, vteps := range relays.Probe {
 			for _, vtep := range vteps {
-				hosts[vtep] = g.contents.Segments[slot].Vni
+				ways[maps.RelayWay{VTEP: vtep, VNI: g.contents.Segments[slot].RelayVni}] = true
 			}
 		}
 	}
-	g.live.want(hosts)
+	g.live.want(ways)
 }
 
 // receive takes a frame that the programs have handed over, and tells whether
@@ -205,22 +208,38 @@ func (g *groups) receive(now time.Time, e Event) (revived bool) {
 	return false
 }
 
+// drain receives what waits, but no more than there may be: what comes meanwhile
+// can wait for the next time.
+func (g *groups) drain(now time.Time) (revived bool) {
+	for range eventBacklog {
+		select {
+		case e := <-g.events.C:
+			revived = g.receive(now, e) || revived
+		default:
+			return revived
+		}
+	}
+	return revived
+}
+
 // probed answers a probe, or notes the answer to ours.
 func (g *groups) probed(now time.Time, e Event, p probe) (revived bool) {
 	remote, known := g.remotes[e.Remote]
-	if e.Ifindex != 0 || !known {
+	if e.Ifindex != 0 || !known || remote.Foreign {
 		return false
 	}
+	segment := g.contents.Segments[e.Segment]
 	if p.reply {
-		return g.live.answered(now, remote.VTEP, p)
+		return g.live.answered(now, maps.RelayWay{VTEP: remote.VTEP, VNI: segment.RelayVni}, p)
 	}
 	answer := probe{from: policy.MAC(g.proxy()), reply: true, nonce: p.nonce}
-	g.sendToHost(remote.VTEP, g.contents.Segments[e.Segment].Vni, answer.frame())
+	g.out.toHostFirst(g.tunnelOf(remote.VTEP), segment.Vni, answer.frame())
 	return false
 }
 
-func (g *groups) sendToHost(vtep netip.Addr, vni uint32, frame []byte) {
-	g.out.toHost(netip.AddrPortFrom(vtep, g.state.Tunnel.Port), vni, frame)
+// tunnelOf is where another host takes tunnel packets.
+func (g *groups) tunnelOf(vtep netip.Addr) netip.AddrPort {
+	return netip.AddrPortFrom(vtep, g.state.Tunnel.Port)
 }
 
 // note logs what fails, once until it works again. What could not be sent is
@@ -236,14 +255,15 @@ func (g *groups) note(what string, err error) {
 	}
 }
 
-// tick does what is due, and tells whether a host that was probed has died.
+// tick does what is due, and tells whether a relay has died. What waits to be
+// received comes before it.
 func (g *groups) tick(now time.Time) (died bool, err error) {
 	if g.state == nil {
 		return false, nil
 	}
 	probes, died := g.live.due(now, policy.MAC(g.proxy()))
-	for vtep, p := range probes {
-		g.sendToHost(vtep, g.live.hosts[vtep].vni, p.frame())
+	for way, p := range probes {
+		g.out.toHostFirst(g.tunnelOf(way.VTEP), way.VNI, p.frame())
 	}
 	for _, s := range g.segments {
 		s.table.Advance(now)
@@ -251,9 +271,23 @@ func (g *groups) tick(now time.Time) (died bool, err error) {
 	g.retryFull(now)
 	err = g.flush(now)
 	if now.Sub(g.beat) >= beatInterval {
-		err = errors.Join(err, g.catchUp(now), g.tellPrograms(now))
+		err = errors.Join(err, g.reopen(now), g.catchUp(now), g.tellPrograms(now))
 	}
 	return died, err
+}
+
+// reopen reads oc_events again, if that has ended.
+func (g *groups) reopen(now time.Time) error {
+	if g.events.reads() {
+		return nil
+	}
+	events, err := readEvents(g.set.Events, g.log)
+	if err != nil {
+		return err
+	}
+	g.events.close()
+	g.events = events
+	return nil
 }
 
 // flush writes what has changed to the MDB, sends what is to be sent, and sets
@@ -268,6 +302,7 @@ func (g *groups) flush(now time.Time) error {
 		remove = append(remove, stale...)
 		if all {
 			whole = append(whole, s)
+			g.version++ // who gets everything, though no entry may tell of it
 		} else if s.all && s.wait.Before(next) {
 			next = s.wait
 		}
@@ -292,11 +327,34 @@ func (g *groups) flush(now time.Time) error {
 	for _, s := range whole {
 		s.rest(time.Since(begun))
 	}
-	if errors.Is(err, maps.ErrGroupsFull) {
-		g.full, g.retry = err.Error(), now.Add(retryInterval)
+	var full *maps.GroupsFullError
+	if errors.As(err, &full) {
+		g.full, g.retry = full.Error(), now.Add(retryInterval)
+		for slot, s := range g.segments {
+			// Where unknown groups are dropped, one without an entry would starve.
+			if full.Segments[slot] && !s.short {
+				s.short, s.all = true, true
+			}
+		}
 		return nil
 	}
+	if err != nil {
+		g.resync()
+	}
 	return err
+}
+
+// resync has everything worked out anew, from what the MDB really holds.
+func (g *groups) resync() {
+	for _, s := range g.segments {
+		s.held, s.all = make(map[netip.Addr][]bpf.MDBKey), true
+	}
+	for key := range g.mdb.Entries() {
+		if s := g.segments[key.Segment]; s != nil {
+			group := key.Group.NetAddr()
+			s.held[group] = append(s.held[group], key)
+		}
+	}
 }
 
 // retryInterval is how often groups that found no room in the MDB are tried again.
@@ -309,16 +367,16 @@ func (g *groups) retryFull(now time.Time) {
 	}
 	g.full = ""
 	for _, s := range g.segments {
-		s.all = true
+		s.all, s.short = true, false
 	}
 }
 
 func (g *groups) send(s *segmentGroups, message membership.Send) {
 	for _, to := range message.To {
 		if to.Kind == membership.Port {
-			g.note("messages to guests", g.out.toPort(to.ID, message.Frame))
+			g.note("messages to the guest of "+g.contents.PortNames[to.ID], g.out.toPort(to.ID, message.Frame))
 		} else if remote, known := g.remotes[to.ID]; known {
-			g.sendToHost(remote.VTEP, s.vni, message.Frame)
+			g.out.toHost(g.tunnelOf(remote.VTEP), s.vni, message.Frame)
 		}
 	}
 }
@@ -356,8 +414,13 @@ func (g *groups) tellPrograms(now time.Time) error {
 // a second for them.
 const answered = 1500 * time.Millisecond
 
+// askAgainMost is how long we wait at most before we ask once more, where
+// messages are missed all the time.
+const askAgainMost = time.Minute
+
 // catchUp asks again in segments where the programs could not hand over a
-// membership message. Until the answers are there all groups are flooded.
+// membership message. Until the answers are there all groups are flooded. Where
+// the answers are too many to be handed over, asking at once would not help.
 func (g *groups) catchUp(now time.Time) error {
 	missed, err := g.set.Missed()
 	if err != nil {
@@ -368,11 +431,14 @@ func (g *groups) catchUp(now time.Time) error {
 		when, some := missed[slot]
 		switch {
 		case !some:
-			s.missed = 0
-		case s.missed != when:
+			if now.Sub(s.asked) > 2*askAgainMost {
+				s.pause = 0
+			}
+		case s.missed != when && now.Sub(s.asked) >= s.pause:
 			s.missed, s.asked = when, now
+			s.pause = min(max(2*s.pause, answered), askAgainMost)
 			s.table.Ask(now)
-		case now.Sub(s.asked) >= answered:
+		case s.missed == when && now.Sub(s.asked) >= answered:
 			errs = append(errs, g.set.CatchUp(slot, when))
 		}
 	}

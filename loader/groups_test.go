@@ -215,6 +215,9 @@ func TestGroupsAreRestored(t *testing.T) {
 		studio:    {Remotes: []uint32{w.b}},
 	}
 	w.holds("before", want)
+	if err := WriteGroups(w.runDir, w.report(w.now)); err != nil {
+		t.Fatal(err)
+	}
 	w.close()
 	w.start(w.set)
 	w.holds("after", want)

@@ -6,28 +6,31 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
+	"overcast/maps"
 	"overcast/policy"
 )
 
-// liveness knows which hosts answer probes. A probe is an Ethernet frame in the
-// tunnel, so it goes the way of the segment's frames; the agent there answers.
+// liveness knows which relays answer probes. A probe is an Ethernet frame under
+// the relay's VNI, so it is lost where what is to be relayed would be; the agent
+// there answers under the segment's own.
 type liveness struct {
-	hosts map[netip.Addr]*probedHost // by VTEP
+	ways  map[maps.RelayWay]*probedWay
+	turns uint64 // how often one has come to life or died, or is probed no more
 }
 
-// probedHost is what is known of a host.
-type probedHost struct {
-	vni      uint32 // of a segment that both are in
-	nonce    uint64 // of the last probe; nobody else can answer it
+// probedWay is what is known of the way to a relay.
+type probedWay struct {
+	nonces   [probeTimeout / probeInterval]uint64 // of the last probes; nobody else can answer them
 	sent     time.Time
 	answered time.Time
 	alive    bool
 }
 
-// A host is probed each probeInterval, and is dead when it has not answered for
-// probeTimeout.
+// A relay is probed each probeInterval, and is dead when it has not answered
+// for probeTimeout.
 const (
 	probeInterval = time.Second
 	probeTimeout  = 3 * probeInterval
@@ -79,56 +82,87 @@ func parseProbe(frame []byte) (probe, bool) {
 	return probe{policy.MAC(frame[6:12]), kind == probeReply, binary.BigEndian.Uint64(body[len(probeMark)+1:])}, true
 }
 
-// want names the hosts to probe, each with a VNI that it shares with us.
-func (l *liveness) want(hosts map[netip.Addr]uint32) {
-	for vtep := range l.hosts {
-		if _, wanted := hosts[vtep]; !wanted {
-			delete(l.hosts, vtep)
+// want names the ways to probe.
+func (l *liveness) want(ways map[maps.RelayWay]bool) {
+	for way := range l.ways {
+		if !ways[way] {
+			delete(l.ways, way)
+			l.turns++
 		}
 	}
-	for vtep, vni := range hosts {
-		if l.hosts[vtep] == nil {
-			l.hosts[vtep] = &probedHost{}
+	for way := range ways {
+		if l.ways[way] == nil {
+			l.ways[way] = &probedWay{}
 		}
-		l.hosts[vtep].vni = vni
 	}
 }
 
-// due returns the probes that are to be sent now, and tells whether a host has died.
-func (l *liveness) due(now time.Time, from policy.MAC) (probes map[netip.Addr]probe, changed bool) {
-	probes = make(map[netip.Addr]probe)
-	for vtep, host := range l.hosts {
-		if host.alive && now.Sub(host.answered) > probeTimeout {
-			host.alive, changed = false, true
+// due returns the probes that are to be sent now, and tells whether a relay has
+// died. Answers that wait are taken first.
+func (l *liveness) due(now time.Time, from policy.MAC) (probes map[maps.RelayWay]probe, died bool) {
+	probes = make(map[maps.RelayWay]probe)
+	for way, p := range l.ways {
+		if p.alive && now.Sub(p.answered) > probeTimeout {
+			p.alive, died = false, true
+			l.turns++
 		}
-		if now.Sub(host.sent) >= probeInterval {
-			var nonce [8]byte
-			_, _ = rand.Read(nonce[:]) // never fails
-			host.sent, host.nonce = now, binary.BigEndian.Uint64(nonce[:])
-			probes[vtep] = probe{from: from, nonce: host.nonce}
+		if now.Sub(p.sent) < probeInterval {
+			continue
 		}
+		// Where we were busy ourselves for so long, nobody has had a chance to
+		// answer since.
+		if late := now.Sub(p.sent) - probeInterval; p.alive && late > probeInterval {
+			p.answered = p.answered.Add(late)
+		}
+		var nonce [8]byte
+		_, _ = rand.Read(nonce[:]) // never fails
+		copy(p.nonces[1:], p.nonces[:])
+		p.sent, p.nonces[0] = now, binary.BigEndian.Uint64(nonce[:])
+		probes[way] = probe{from: from, nonce: p.nonces[0]}
 	}
-	return probes, changed
+	return probes, died
 }
 
-// answered notes an answer, and tells whether a host lives that did not before.
-func (l *liveness) answered(now time.Time, vtep netip.Addr, p probe) bool {
-	host := l.hosts[vtep]
-	if host == nil || p.nonce != host.nonce {
+// answered notes an answer, and tells whether a relay lives that did not before.
+func (l *liveness) answered(now time.Time, way maps.RelayWay, answer probe) bool {
+	p := l.ways[way]
+	if p == nil || answer.nonce == 0 || !slices.Contains(p.nonces[:], answer.nonce) {
 		return false
 	}
-	was := host.alive
-	host.alive, host.answered = true, now
-	return !was
+	p.answered = now
+	if p.alive {
+		return false
+	}
+	p.alive = true
+	l.turns++
+	return true
 }
 
-// alive are the hosts that answer, by VTEP.
-func (l *liveness) alive() map[netip.Addr]bool {
-	all := make(map[netip.Addr]bool)
-	for vtep, host := range l.hosts {
-		if host.alive {
-			all[vtep] = true
+// alive are the relays that answer.
+func (l *liveness) alive() map[maps.RelayWay]bool {
+	all := make(map[maps.RelayWay]bool)
+	for way, p := range l.ways {
+		if p.alive {
+			all[way] = true
 		}
 	}
 	return all
+}
+
+// report tells of a host that is probed, for whichever segment; nil if it is not.
+func (l *liveness) report(vtep netip.Addr) *ProbeReport {
+	var r *ProbeReport
+	for way, p := range l.ways {
+		if way.VTEP != vtep {
+			continue
+		}
+		if r == nil {
+			r = &ProbeReport{}
+		}
+		r.Alive = r.Alive || p.alive
+		if p.answered.After(r.Answered) {
+			r.Answered = p.answered
+		}
+	}
+	return r
 }

@@ -7,45 +7,74 @@ import (
 	"testing"
 	"time"
 
+	"overcast/maps"
 	"overcast/policy"
 )
 
-// A host lives from its first answer on, until it has been silent for too long,
-// and nobody can answer for it who has not seen the probe.
+// A relay lives from its first answer on, until it has been silent for too long,
+// and nobody can answer for it who has not seen a probe.
 func TestLiveness(t *testing.T) {
-	host := netip.MustParseAddr("192.0.2.2")
-	l := &liveness{hosts: make(map[netip.Addr]*probedHost)}
-	l.want(map[netip.Addr]uint32{host: 4500})
+	way := maps.RelayWay{VTEP: netip.MustParseAddr("192.0.2.2"), VNI: 100}
+	l := &liveness{ways: make(map[maps.RelayWay]*probedWay)}
+	l.want(map[maps.RelayWay]bool{way: true})
 	now := time.Now()
-	probes, _ := l.due(now, policy.MAC{2})
-	asked, ok := probes[host]
-	if !ok || len(probes) != 1 {
-		t.Fatalf("probes %v, want one to %s", probes, host)
+	ask := func() probe {
+		t.Helper()
+		probes, _ := l.due(now, policy.MAC{2})
+		asked, ok := probes[way]
+		if !ok || len(probes) != 1 {
+			t.Fatalf("probes %v, want one to %v", probes, way)
+		}
+		asked.reply = true
+		return asked
 	}
-	if l.alive()[host] {
+	asked := ask()
+	if l.alive()[way] {
 		t.Error("alive before it has answered")
 	}
 	if probes, _ := l.due(now, policy.MAC{2}); len(probes) != 0 {
 		t.Errorf("probed again at once: %v", probes)
 	}
-	forged := probe{reply: true, nonce: asked.nonce + 1}
-	if l.answered(now, host, forged) || l.alive()[host] {
-		t.Error("a forged answer brings it to life")
+	for what, forged := range map[string]probe{"another": {reply: true, nonce: asked.nonce + 1}, "zero, where fewer probes were sent than count": {reply: true}} {
+		if l.answered(now, way, forged) || l.alive()[way] {
+			t.Errorf("the nonce %s brings it to life", what)
+		}
 	}
-	if l.answered(now, netip.MustParseAddr("192.0.2.3"), probe{reply: true, nonce: asked.nonce}) {
-		t.Error("another host's answer brings it to life")
+	if l.answered(now, maps.RelayWay{VTEP: way.VTEP, VNI: 101}, asked) {
+		t.Error("an answer of another segment brings it to life")
 	}
-	if !l.answered(now, host, probe{reply: true, nonce: asked.nonce}) || !l.alive()[host] {
-		t.Error("its answer does not bring it to life")
+	// It may take a while.
+	now = now.Add(probeInterval)
+	ask()
+	now = now.Add(probeInterval)
+	ask()
+	if !l.answered(now, way, asked) || !l.alive()[way] {
+		t.Error("its answer to the probe before the last does not bring it to life")
 	}
-	if l.answered(now, host, probe{reply: true, nonce: asked.nonce}) {
+	if l.answered(now, way, asked) {
 		t.Error("it comes to life twice")
 	}
-	if _, died := l.due(now.Add(probeTimeout), policy.MAC{2}); died || !l.alive()[host] {
-		t.Error("it dies too early")
+	if l.turns != 1 {
+		t.Errorf("it has come to life once, and that is told %d times", l.turns)
 	}
-	if _, died := l.due(now.Add(probeTimeout+time.Nanosecond), policy.MAC{2}); !died || l.alive()[host] {
+	now = now.Add(probeInterval)
+	ask()
+	if l.answered(now, way, asked); l.ways[way].answered.Equal(now) {
+		t.Error("an answer that is too old counts")
+	}
+	var died bool
+	for range 3 {
+		if died {
+			t.Error("it dies too early")
+		}
+		now = now.Add(probeInterval)
+		_, died = l.due(now, policy.MAC{2})
+	}
+	if !died || l.alive()[way] {
 		t.Error("it does not die")
+	}
+	if l.turns != 2 {
+		t.Errorf("it has come to life and died, and that is told %d times", l.turns)
 	}
 	l.want(nil)
 	if probes, _ := l.due(now.Add(time.Hour), policy.MAC{2}); len(probes) != 0 {

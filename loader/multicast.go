@@ -25,15 +25,7 @@ func (d *Datapath) Take(e Event) error {
 	}
 	now := time.Now()
 	revived := d.groups.receive(now, e)
-	for range eventBacklog {
-		select {
-		case more := <-d.groups.events.C:
-			revived = d.groups.receive(now, more) || revived
-			continue
-		default:
-		}
-		break
-	}
+	revived = d.groups.drain(now) || revived
 	err := errors.Join(d.groups.flush(now), d.groups.begin(now))
 	if revived {
 		err = errors.Join(err, d.Refresh())
@@ -43,8 +35,13 @@ func (d *Datapath) Take(e Event) error {
 
 // Tick does what the protocols of group membership have to do by now.
 func (d *Datapath) Tick() error {
-	died, err := d.groups.tick(time.Now())
-	if died {
+	if d.contents == nil {
+		return nil
+	}
+	now := time.Now()
+	revived := d.groups.drain(now)
+	died, err := d.groups.tick(now)
+	if revived || died {
 		err = errors.Join(err, d.Refresh())
 	}
 	return err
@@ -58,4 +55,10 @@ func (d *Datapath) Groups() *GroupsReport {
 // GroupsVersion is another number when Groups may tell something else.
 func (d *Datapath) GroupsVersion() uint64 {
 	return d.groups.version
+}
+
+// LivenessVersion is another number when a host that is probed has come to life
+// or died since, of which Report tells.
+func (d *Datapath) LivenessVersion() uint64 {
+	return d.groups.live.turns
 }

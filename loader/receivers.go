@@ -21,23 +21,33 @@ type segmentGroups struct {
 	vni      uint32
 	table    *membership.Table
 	settings policy.Multicast
+	members  []membership.Member
 	relays   *maps.Relays
+	fresh    bool          // nothing of the state has been taken yet
 	lifetime time.Duration // of the MDB without us: the group membership interval
 
 	held map[netip.Addr][]bpf.MDBKey // entries in the MDB, by group
 	all  bool                        // what is said of every group may have changed
 	wait time.Time                   // until then that can wait
 
-	missed uint64    // what the programs could not hand over, as they have noted it
-	asked  time.Time // when we asked again
+	short bool // the MDB has no room for all of its groups
+
+	missed uint64        // what the programs could not hand over, as they have noted it
+	asked  time.Time     // when we asked again
+	pause  time.Duration // until we would ask once more
 }
 
-// follow takes the settings and members of the state in force.
+// follow takes the settings and members of the state in force. What they change
+// is not made to wait: a number may soon be another's.
 func (s *segmentGroups) follow(now time.Time, config membership.Config, members []membership.Member, relays *maps.Relays, settings policy.Multicast) {
 	s.table.SetConfig(now, config)
-	s.table.SetMembers(now, members)
-	s.settings, s.relays, s.all = settings, relays, true
 	s.lifetime = time.Duration(settings.Robustness)*settings.QueryInterval + settings.QueryResponseInterval
+	if slices.Equal(s.members, members) && s.settings == settings && s.relays.Equal(relays) && !s.fresh {
+		return
+	}
+	s.table.SetMembers(now, members)
+	s.members, s.settings, s.relays = members, settings, relays
+	s.all, s.wait, s.fresh = true, time.Time{}, false
 }
 
 // changes adds what the MDB should hold now and does not, and returns the
@@ -55,10 +65,16 @@ func (s *segmentGroups) changes(now time.Time, put map[bpf.MDBKey]maps.Receivers
 				groups = append(groups, group)
 			}
 		}
-		remove = append(remove, s.unknown(put)...)
+	}
+	if len(groups) == 0 && !all {
+		return nil, false
+	}
+	bases := s.bases()
+	if all {
+		remove = append(remove, s.unknown(bases, put)...)
 	}
 	for _, group := range groups {
-		remove = append(remove, s.replace(group, s.entries(group), put)...)
+		remove = append(remove, s.replace(group, s.entries(group, bases[membership.FamilyOf(group)]), put)...)
 	}
 	return remove, all
 }
@@ -89,51 +105,85 @@ func (s *segmentGroups) replace(group netip.Addr, want map[bpf.MDBKey]maps.Recei
 	return gone
 }
 
-// entries are those of a group.
-func (s *segmentGroups) entries(group netip.Addr) map[bpf.MDBKey]maps.Receivers {
+// entries are those of a group. base is whoever gets everything of its family.
+func (s *segmentGroups) entries(group netip.Addr, base *baseReceivers) map[bpf.MDBKey]maps.Receivers {
 	forwarding, known := s.table.Forwarding(group)
 	if !known {
 		return nil
 	}
-	everywhere := s.table.Everywhere(membership.FamilyOf(group))
 	entries := map[bpf.MDBKey]maps.Receivers{
-		maps.GroupKey(s.slot, group, netip.Addr{}): s.receivers(forwarding.Default, everywhere),
+		maps.GroupKey(s.slot, group, netip.Addr{}): s.receivers(forwarding.Default, base),
 	}
 	for source, members := range forwarding.Sources {
-		entries[maps.GroupKey(s.slot, group, source)] = s.receivers(members, everywhere)
+		entries[maps.GroupKey(s.slot, group, source)] = s.receivers(members, base)
 	}
 	return entries
 }
 
 // unknown puts or removes the entries for unknown groups.
-func (s *segmentGroups) unknown(put map[bpf.MDBKey]maps.Receivers) (remove []bpf.MDBKey) {
+func (s *segmentGroups) unknown(bases map[membership.Family]*baseReceivers, put map[bpf.MDBKey]maps.Receivers) (remove []bpf.MDBKey) {
 	for _, family := range membership.Families {
 		key := maps.UnknownKey(s.slot, family == membership.IPv6)
 		var want map[bpf.MDBKey]maps.Receivers
-		if s.settings.DropUnknown {
-			want = map[bpf.MDBKey]maps.Receivers{key: s.receivers(nil, s.table.Everywhere(family))}
+		if s.settings.DropUnknown && !s.short {
+			want = map[bpf.MDBKey]maps.Receivers{key: s.receivers(nil, bases[family])}
 		}
 		remove = append(remove, s.replace(key.Group.NetAddr(), want, put)...)
 	}
 	return remove
 }
 
-// receivers turns members into lists.
-func (s *segmentGroups) receivers(members, everywhere []membership.Member) maps.Receivers {
-	var to maps.Receivers
-	var remotes []uint32
-	for _, list := range [][]membership.Member{members, everywhere} {
-		for _, member := range list {
-			if member.Kind == membership.Port {
-				to.Ports = append(to.Ports, member.ID)
-			} else {
-				remotes = append(remotes, member.ID)
-			}
+// baseReceivers are those who get everything of a family. With thousands of
+// remotes that have not told yet they are most of every list.
+type baseReceivers struct {
+	ports, remotes []uint32 // in ascending order
+	to             maps.Receivers
+}
+
+func (s *segmentGroups) bases() map[membership.Family]*baseReceivers {
+	all := make(map[membership.Family]*baseReceivers)
+	for _, family := range membership.Families {
+		base := &baseReceivers{}
+		base.ports, base.remotes = split(s.table.Everywhere(family))
+		base.to = s.lists(base.ports, base.remotes)
+		all[family] = base
+	}
+	return all
+}
+
+// split parts ports from remotes, each in ascending order.
+func split(members []membership.Member) (ports, remotes []uint32) {
+	for _, member := range members {
+		if member.Kind == membership.Port {
+			ports = append(ports, member.ID)
+		} else {
+			remotes = append(remotes, member.ID)
 		}
 	}
-	slices.Sort(to.Ports)
+	slices.Sort(ports)
 	slices.Sort(remotes)
-	to.Ports, remotes = slices.Compact(to.Ports), slices.Compact(remotes)
-	to.Remotes, to.Zone = s.relays.Via(remotes), s.relays.InZone(remotes)
-	return to
+	return ports, remotes
+}
+
+// receivers are these members and those of the base.
+func (s *segmentGroups) receivers(members []membership.Member, base *baseReceivers) maps.Receivers {
+	ports, remotes := split(members)
+	without := func(ids, known []uint32) []uint32 {
+		return slices.DeleteFunc(ids, func(id uint32) bool {
+			_, there := slices.BinarySearch(known, id)
+			return there
+		})
+	}
+	ports, remotes = without(slices.Compact(ports), base.ports), without(slices.Compact(remotes), base.remotes)
+	if len(ports)+len(remotes) == 0 {
+		return base.to
+	}
+	ports, remotes = append(ports, base.ports...), append(remotes, base.remotes...)
+	slices.Sort(ports)
+	slices.Sort(remotes)
+	return s.lists(ports, remotes)
+}
+
+func (s *segmentGroups) lists(ports, remotes []uint32) maps.Receivers {
+	return maps.Receivers{Ports: ports, Remotes: s.relays.Via(remotes), Zone: s.relays.InZone(remotes)}
 }

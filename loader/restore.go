@@ -3,6 +3,8 @@
 package loader
 
 import (
+	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -13,17 +15,48 @@ import (
 	"overcast/maps"
 )
 
-// track begins to track a segment's groups, with what an earlier agent knew of
-// them: what members want is in the MDB, where routers are in its report.
+// earlierGroups is what an earlier agent has left: what members want is in the
+// MDB; which of them had told all, and where routers are, in its report.
+type earlierGroups struct {
+	entries map[uint32]map[bpf.MDBKey]maps.Receivers // by segment
+	members map[string][]GroupMemberReport           // by segment
+	told    time.Time
+}
+
+func (g *groups) readEarlier(runDir string) *earlierGroups {
+	e := &earlierGroups{entries: make(map[uint32]map[bpf.MDBKey]maps.Receivers), members: make(map[string][]GroupMemberReport)}
+	for key, to := range g.mdb.Entries() {
+		if e.entries[key.Segment] == nil {
+			e.entries[key.Segment] = make(map[bpf.MDBKey]maps.Receivers)
+		}
+		e.entries[key.Segment][key] = to
+	}
+	report, err := ReadGroups(runDir)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			g.log.Warn("what members want, and where multicast routers are, is not known until they tell", "error", err)
+		}
+		return e
+	}
+	e.told = report.Updated
+	for _, segment := range report.Segments {
+		e.members[segment.Object()] = segment.Members
+	}
+	return e
+}
+
+// track begins to track a segment's groups, with what an earlier agent knew.
 func (g *groups) track(now time.Time, object string, vni, slot uint32, config membership.Config, members []membership.Member) *segmentGroups {
 	s := &segmentGroups{
-		slot: slot, object: object, vni: vni,
+		slot: slot, object: object, vni: vni, fresh: true,
 		table: membership.New(now, config, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
 		held:  make(map[netip.Addr][]bpf.MDBKey),
 	}
 	s.table.SetMembers(now, members)
-	s.restore(now, g.mdb.Entries(), members)
-	g.restoreRouters(now, s, members)
+	if g.earlier != nil {
+		relayed := s.restore(now, g.earlier.entries[slot], members)
+		g.restoreMembers(now, s, members, relayed)
+	}
 	return s
 }
 
@@ -33,30 +66,15 @@ type restoredGroup struct {
 	sources map[netip.Addr]maps.Receivers
 }
 
-// restore reads the state of the groups back from the MDB. Whoever is in the
-// list for all sources wants all but those in whose lists it is not. A member
-// that is in every list may be there whatever it wants, and is asked first.
-func (s *segmentGroups) restore(now time.Time, entries map[bpf.MDBKey]maps.Receivers, members []membership.Member) {
+// restore reads the state of the groups back from the MDB: whoever is in the
+// list for all sources wants all but those in whose lists it is not. Who is
+// behind a relay wants that too, or not; relayed tells whether there is one.
+func (s *segmentGroups) restore(now time.Time, entries map[bpf.MDBKey]maps.Receivers, members []membership.Member) (relayed bool) {
 	known := make(map[netip.Addr]*restoredGroup)
-	everywhere := make(map[membership.Family]map[membership.Member]bool)
-	for _, family := range membership.Families {
-		everywhere[family] = make(map[membership.Member]bool)
-		for _, member := range members {
-			everywhere[family][member] = true
-		}
-	}
 	for key, to := range entries {
-		if key.Segment != s.slot {
-			continue
-		}
 		group := key.Group.NetAddr()
 		s.held[group] = append(s.held[group], key)
-		family := membership.FamilyOf(group)
-		for member := range everywhere[family] {
-			if !gets(to, member) {
-				delete(everywhere[family], member)
-			}
-		}
+		relayed = relayed || len(to.Remotes) > 0 && to.Remotes[len(to.Remotes)-1]&bpf.Relay != 0
 		if !group.IsMulticast() {
 			continue
 		}
@@ -71,17 +89,12 @@ func (s *segmentGroups) restore(now time.Time, entries map[bpf.MDBKey]maps.Recei
 	}
 	for group, g := range known {
 		for _, member := range members {
-			mode, sources := g.wanted(member)
-			s.table.Restore(now, member, group, mode, sources)
-		}
-	}
-	for family, unknown := range everywhere {
-		for _, member := range members {
-			if !unknown[member] {
-				s.table.RestoreKnown(now, member, family)
+			if mode, sources := g.wanted(member); mode == membership.Exclude || len(sources) > 0 {
+				s.table.Restore(now, member, group, mode, sources)
 			}
 		}
 	}
+	return relayed
 }
 
 // wanted is what a member wanted of a group.
@@ -99,34 +112,42 @@ func (g *restoredGroup) wanted(member membership.Member) (membership.Mode, []net
 	return mode, sources
 }
 
-// gets tells whether a member is among the receivers. One that a relay sends to
-// is not, and so is asked first.
+// gets tells whether a member is among the receivers.
 func gets(to maps.Receivers, member membership.Member) bool {
+	ids := to.Remotes
 	if member.Kind == membership.Port {
-		return slices.Contains(to.Ports, member.ID)
+		ids = to.Ports
 	}
-	return slices.Contains(to.Remotes, member.ID)
+	_, there := slices.BinarySearch(ids, member.ID)
+	return there
 }
 
-// restoreRouters notes the multicast routers that an earlier agent has heard.
-// Whoever is silent for so long that its time is over is none any more.
-func (g *groups) restoreRouters(now time.Time, s *segmentGroups, members []membership.Member) {
-	for _, r := range g.earlier {
-		if r.Object() != s.object {
-			continue
-		}
-		for _, m := range r.Members {
-			if m.Router == nil || m.Router.Until.Before(now) {
+// restoreMembers notes who had told all that it wants, and where the multicast
+// routers are. The others begin as new ones do: they get everything until they
+// have told. So does who is, or may be, behind a relay, where the MDB does not
+// say what it wants.
+func (g *groups) restoreMembers(now time.Time, s *segmentGroups, members []membership.Member, relayed bool) {
+	reports := make(map[[3]string]GroupMemberReport)
+	for _, m := range g.earlier.members[s.object] {
+		reports[[3]string{m.Port, m.Remote, m.Family}] = m
+	}
+	for _, member := range members {
+		port, remote := g.name(member)
+		for _, family := range membership.Families {
+			m, told := reports[[3]string{port, remote, family.String()}]
+			if !told {
 				continue
 			}
-			for _, member := range members {
-				port, remote := g.name(member)
-				for _, family := range membership.Families {
-					if port == m.Port && remote == m.Remote && family.String() == m.Family {
-						s.table.RestoreRouter(now, member, family)
-					}
-				}
+			if m.Router != nil && m.Router.Until.After(now) {
+				s.table.RestoreRouter(now, member, family)
+			}
+			if len(m.Everything) == 0 && !(relayed && member.Kind == membership.Host) && now.Sub(g.earlier.told) < restoreWithin {
+				s.table.RestoreKnown(now, member, family)
 			}
 		}
 	}
 }
+
+// restoreWithin is how old what an earlier agent has told may be: guests may
+// have joined since, and gone unheard.
+const restoreWithin = 10 * time.Minute

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -14,12 +13,14 @@ import (
 )
 
 // sender sends frames of the agent's own: to guests, out of their ports, and to
-// other hosts, in the tunnel.
+// other hosts, in the tunnel. It never waits: the protocols repeat what is lost.
 type sender struct {
-	ports int // a packet socket that receives nothing
-	hosts *net.UDPConn
-	local netip.Addr
-	queue []letter // to hosts
+	ports  int // a packet socket that receives nothing
+	hosts  int // a UDP socket; -1: none yet
+	local  netip.Addr
+	urgent []letter // probes and answers to them
+	queue  []letter // the rest, to hosts
+	lost   uint64   // letters for which there was no room
 }
 
 // letter is a frame on its way to another host.
@@ -30,11 +31,16 @@ type letter struct {
 }
 
 // What thousands of hosts are told in one moment would run over queues on the
-// way: so many go each batchInterval.
+// way: so many go each batchInterval, and so many wait at most.
 const (
 	batchInterval = 10 * time.Millisecond
 	batchLetters  = 200
+	mostLetters   = 1 << 18
 )
+
+// sendBuffer is room for a batch and what waits for neighbours to be resolved,
+// in bytes.
+const sendBuffer = 4 << 20
 
 func openSender() (*sender, error) {
 	// Protocol 0: no frame is ever delivered to it.
@@ -42,72 +48,110 @@ func openSender() (*sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("packet socket: %w", err)
 	}
-	return &sender{ports: ports}, nil
+	return &sender{ports: ports, hosts: -1}, nil
 }
 
 // toPort sends a frame to the guest behind a port.
 func (s *sender) toPort(ifindex uint32, frame []byte) error {
-	if err := unix.Sendto(s.ports, frame, 0, &unix.SockaddrLinklayer{Ifindex: int(ifindex)}); err != nil {
-		return fmt.Errorf("sending to the guest behind device %d: %w", ifindex, err)
-	}
-	return nil
+	return unix.Sendto(s.ports, frame, unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: int(ifindex)})
 }
 
 // from makes an address the source of what goes to other hosts.
 func (s *sender) from(local netip.Addr) error {
-	if s.hosts != nil && s.local == local {
+	if s.hosts >= 0 && s.local == local {
 		return nil
 	}
-	if s.hosts != nil {
-		s.hosts.Close()
-		s.hosts = nil
+	if s.hosts >= 0 {
+		_ = unix.Close(s.hosts)
+		s.hosts = -1
 	}
-	hosts, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
+	family := unix.AF_INET
+	if local.Is6() {
+		family = unix.AF_INET6
+	}
+	hosts, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("socket for messages to other hosts: %w", err)
+	}
+	_ = unix.SetsockoptInt(hosts, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) // the default is slower
+	if err := unix.Bind(hosts, sockaddr(netip.AddrPortFrom(local, 0))); err != nil {
+		_ = unix.Close(hosts)
+		return fmt.Errorf("socket for messages to other hosts, from %s: %w", local, err)
 	}
 	s.hosts, s.local = hosts, local
 	return nil
 }
 
+func sockaddr(to netip.AddrPort) unix.Sockaddr {
+	if to.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+}
+
 // vxlanFlagVNI says that the header has a VNI (RFC 7348 5).
 const vxlanFlagVNI = 1 << 27
 
-// toHost has a frame sent to another host, as one of a segment.
+// toHost has a frame sent to another host, under a VNI.
 func (s *sender) toHost(vtep netip.AddrPort, vni uint32, frame []byte) {
+	if len(s.queue) >= mostLetters {
+		s.lost++
+		return
+	}
 	s.queue = append(s.queue, letter{vtep, vni, frame})
 }
 
+// toHostFirst is toHost ahead of what waits.
+func (s *sender) toHostFirst(vtep netip.AddrPort, vni uint32, frame []byte) {
+	if len(s.urgent) >= mostLetters {
+		s.lost++
+		return
+	}
+	s.urgent = append(s.urgent, letter{vtep, vni, frame})
+}
+
 // post sends some of what waits, and tells whether something still does. The
-// error is the last one; what could not be sent is not kept.
+// error is the last one.
 func (s *sender) post() (more bool, err error) {
-	n := min(len(s.queue), batchLetters)
-	for _, l := range s.queue[:n] {
-		if failed := s.sendToHost(l.to, l.vni, l.frame); failed != nil {
+	for n := 0; n < batchLetters; n++ {
+		from := &s.urgent
+		if len(*from) == 0 {
+			from = &s.queue
+		}
+		if len(*from) == 0 {
+			break
+		}
+		l := (*from)[0]
+		if *from = (*from)[1:]; len(*from) == 0 {
+			*from = nil
+		}
+		if failed := s.sendToHost(l); failed != nil {
 			err = failed
 		}
 	}
-	if s.queue = s.queue[n:]; len(s.queue) == 0 {
-		s.queue = nil
-	}
-	return len(s.queue) > 0, err
+	return len(s.urgent)+len(s.queue) > 0, err
 }
 
-func (s *sender) sendToHost(vtep netip.AddrPort, vni uint32, frame []byte) error {
-	if s.hosts == nil {
+func (s *sender) sendToHost(l letter) error {
+	if s.hosts < 0 {
 		return errors.New("no socket for messages to other hosts")
 	}
-	packet := binary.BigEndian.AppendUint32(make([]byte, 0, 8+len(frame)), vxlanFlagVNI)
-	packet = binary.BigEndian.AppendUint32(packet, vni<<8)
-	if _, err := s.hosts.WriteToUDPAddrPort(append(packet, frame...), vtep); err != nil {
-		return fmt.Errorf("sending to another host: %w", err)
+	packet := binary.BigEndian.AppendUint32(make([]byte, 0, 8+len(l.frame)), vxlanFlagVNI)
+	packet = binary.BigEndian.AppendUint32(packet, l.vni<<8)
+	err := unix.Sendto(s.hosts, append(packet, l.frame...), unix.MSG_DONTWAIT, sockaddr(l.to))
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
+		s.lost++
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("to %s: %w", l.to, err)
 	}
 	return nil
 }
 
 func (s *sender) close() {
 	_ = unix.Close(s.ports)
-	if s.hosts != nil {
-		s.hosts.Close()
+	if s.hosts >= 0 {
+		_ = unix.Close(s.hosts)
 	}
 }

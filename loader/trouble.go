@@ -44,6 +44,9 @@ func (d *Datapath) findings() []string {
 	if d.groups.full != "" {
 		all = append(all, "multicast: "+d.groups.full)
 	}
+	if !d.groups.events.reads() {
+		all = append(all, "multicast: membership messages cannot be read, so all groups are flooded")
+	}
 	if len(d.machine.holders[d.local()]) == 0 {
 		all = append(all, fmt.Sprintf("no device has this host's tunnel address %s: add it, or set underlay to the address that the other hosts' packets for it arrive at", d.local()))
 	}

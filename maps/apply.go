@@ -167,6 +167,9 @@ func (s *Set) forget(have *Snapshot, want *Contents, segments, remotes []uint32)
 	if err := s.forgetLearned(segments, remotes, ports); err != nil {
 		return err
 	}
+	if err := s.forgetGroups(segments); err != nil {
+		return err
+	}
 	if err := s.resetCopies(segments); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ type Facts struct {
 	Paths map[netip.Addr]bpf.Path // by VTEP; absent while there is no route
 	MTUs  map[netip.Addr]int      // by VTEP: bytes of the largest underlay packet
 	MTU   int                     // the same for a segment that has no remotes
-	Alive map[netip.Addr]bool     // by VTEP: those that answer probes
+	Alive map[RelayWay]bool       // relays that answer probes
 	Slots map[string]uint32       // by port object: slots given out earlier, kept while the port is configured
 }
 

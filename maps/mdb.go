@@ -3,9 +3,11 @@
 package maps
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -52,7 +54,9 @@ type MDB struct {
 	sources map[bpf.MDBKey]int // by key for all sources: entries with a source
 	free    []uint32           // slots
 	lists   map[string]*groupList
-	last    uint32 // number of the list made last
+	numbers map[uint32]bool // of the lists that there are
+	last    uint32          // number of the list made last
+	chunks  int             // of all lists
 }
 
 type groupEntry struct {
@@ -75,13 +79,14 @@ func (s *Set) OpenMDB() (*MDB, error) {
 		entries: make(map[bpf.MDBKey]groupEntry),
 		sources: make(map[bpf.MDBKey]int),
 		lists:   make(map[string]*groupList),
+		numbers: make(map[uint32]bool),
 		last:    bpf.ListsGroups,
 	}
 	slots, err := s.mdb().all()
 	if err != nil {
 		return nil, err
 	}
-	floods, err := s.floods().all()
+	floods, err := s.mdbFloods().all()
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +116,7 @@ func (s *Set) OpenMDB() (*MDB, error) {
 			m.free = append(m.free, slot)
 		}
 	}
-	return m, errors.Join(s.mdb().remove(odd), m.removeUnnamed(floods))
+	return m, m.sweep(odd, floods)
 }
 
 // adopt notes a list that an entry names.
@@ -126,24 +131,29 @@ func (m *MDB) adopt(held *Snapshot, number uint32) *groupList {
 		list = &groupList{number: number, ids: ids}
 		m.lists[name] = list
 	}
+	if !m.numbers[number] {
+		m.numbers[number] = true
+		m.chunks += chunksOf(len(ids))
+	}
 	list.entries++
 	return list
 }
 
-// removeUnnamed removes the lists that no entry names: an agent was killed
-// before it could.
-func (m *MDB) removeUnnamed(floods map[bpf.FloodKey]bpf.Flood) error {
-	named := make(map[uint32]bool)
-	for _, list := range m.lists {
-		named[list.number] = true
-	}
+// sweep removes entries that name no slot, and the lists that no entry names:
+// an agent was killed before it could.
+func (m *MDB) sweep(odd []bpf.MDBKey, floods map[bpf.FloodKey]bpf.Flood) error {
 	var stale []bpf.FloodKey
 	for key := range floods {
-		if key.List >= bpf.ListsGroups && !named[key.List] {
+		if !m.numbers[key.List] {
 			stale = append(stale, key)
 		}
 	}
-	return m.set.floods().remove(stale)
+	if len(odd)+len(stale) == 0 {
+		return nil
+	}
+	err := errors.Join(m.set.mdb().remove(odd), m.set.mdbFloods().remove(stale))
+	grace()
+	return err
 }
 
 // noteSource counts the entries of a group that have a source.
@@ -177,36 +187,51 @@ func (l *groupList) members() []uint32 {
 	return l.ids
 }
 
-// ErrGroupsFull says that the MDB has no room for all groups. One that has found
-// none is flooded, or goes where unknown groups go.
-var ErrGroupsFull = errors.New("raise limits.groups")
+// GroupsFullError says that the MDB has no room for all. A group that has found
+// too little has one entry for all its sources, whose receivers are those of
+// each, or none, and goes where unknown groups go.
+type GroupsFullError struct {
+	Groups   int             // that have found too little
+	Segments map[uint32]bool // theirs, by slot
+}
+
+func (e *GroupsFullError) Error() string {
+	return fmt.Sprintf("no room for %d groups as they were asked for, which go to more ports and hosts than want them: raise limits.groups", e.Groups)
+}
 
 // Apply adds and changes entries, and removes others. A receiver that stays
 // gets each frame once meanwhile. A group is put whole: its entry for all
 // sources, without which the others are not found, and those with a source.
-// Where there is no room the error wraps ErrGroupsFull, and the rest is applied.
+// Where there is no room the error is a GroupsFullError, and all the rest is
+// applied. After any other error all is to be put again: Entries has what there
+// is.
 func (m *MDB) Apply(put map[bpf.MDBKey]Receivers, remove []bpf.MDBKey) error {
 	c := &groupChange{mdb: m, put: make(map[bpf.MDBKey]groupEntry, len(put))}
 	full := c.choose(put, remove)
-	if len(c.put)+len(c.remove) == 0 {
-		return full
-	}
-	err := c.writeLists()
-	if err == nil {
-		err = mapped(m.set.Groups, c.turn)
-	}
-	if err == nil {
-		err = c.giveBack()
+	var err error
+	if len(c.put)+len(c.remove) > 0 {
+		err = c.apply()
 	}
 	if err == nil {
 		return full
 	}
-	// Whatever has been written is valid; the next change goes on from there.
+	// Whatever has been written is valid, and may be read this moment.
+	grace()
 	again, reopened := m.set.OpenMDB()
 	if reopened == nil {
 		*m = *again
 	}
 	return errors.Join(err, reopened)
+}
+
+func (c *groupChange) apply() error {
+	if err := c.writeLists(); err != nil {
+		return err
+	}
+	if err := mapped(c.mdb.set.Groups, c.turn); err != nil {
+		return err
+	}
+	return c.giveBack()
 }
 
 // groupChange is a change of the MDB on its way.
@@ -220,41 +245,95 @@ type groupChange struct {
 	stale  []bpf.FloodKey
 }
 
-// choose decides what is written, leaving out what is so already. A group for
-// which there is no room has no entry at all: with some of them, those who want
-// it from the other sources would starve.
+// choose decides what is written, leaving out what is so already.
 func (c *groupChange) choose(put map[bpf.MDBKey]Receivers, remove []bpf.MDBKey) error {
-	m, without := c.mdb, 0
+	full := &GroupsFullError{Segments: make(map[uint32]bool)}
 	groups := make(map[bpf.MDBKey][]bpf.MDBKey)
 	for key := range put {
 		groups[anySource(key)] = append(groups[anySource(key)], key)
 	}
-	for _, keys := range groups {
-		fresh := 0
-		for _, key := range keys {
-			if _, there := m.entries[key]; !there {
-				fresh++
+	for _, any := range slices.SortedFunc(maps.Keys(groups), unknownFirst) {
+		keys := groups[any]
+		if c.fits(keys, put) {
+			for _, key := range keys {
+				c.choosePut(key, put[key])
 			}
-		}
-		if fresh > len(m.free) {
-			without, remove = without+1, append(remove, keys...)
 			continue
 		}
-		for _, key := range keys {
-			c.choosePut(key, put[key])
+		full.Groups++
+		full.Segments[any.Segment] = true
+		remove = append(remove, keys...)
+		one := map[bpf.MDBKey]Receivers{any: union(keys, put)}
+		if len(keys) > 1 && c.fits([]bpf.MDBKey{any}, one) {
+			c.choosePut(any, one[any])
+			remove = slices.DeleteFunc(remove, func(key bpf.MDBKey) bool { return key == any })
 		}
 	}
-	for _, key := range remove {
-		if old, there := m.entries[key]; there {
-			c.remove, c.past = append(c.remove, key), append(c.past, old.slot)
-			c.leave(old)
-			m.noteSource(key, -1)
-		}
-	}
-	if without > 0 {
-		return fmt.Errorf("no room for %d groups beside the %d entries of others: %w", without, len(m.entries)-len(c.remove), ErrGroupsFull)
+	c.chooseRemoved(remove)
+	if full.Groups > 0 {
+		return full
 	}
 	return nil
+}
+
+// unknownFirst puts the entries for unknown groups before the others: where
+// they are, all depends on them.
+func unknownFirst(a, b bpf.MDBKey) int {
+	return cmp.Compare(flag(a.Group.NetAddr().IsMulticast()), flag(b.Group.NetAddr().IsMulticast()))
+}
+
+func (c *groupChange) chooseRemoved(keys []bpf.MDBKey) {
+	for _, key := range keys {
+		if old, there := c.mdb.entries[key]; there {
+			c.remove, c.past = append(c.remove, key), append(c.past, old.slot)
+			c.leave(old)
+			c.mdb.noteSource(key, -1)
+		}
+	}
+}
+
+// reserve is the part of the slots that is kept for groups: entries with a
+// source find no room in it, since one guest may ask for very many.
+const reserve = 4
+
+// fits tells whether there is room for a group's entries and their lists. What
+// this change gives back is not there yet.
+func (c *groupChange) fits(keys []bpf.MDBKey, put map[bpf.MDBKey]Receivers) bool {
+	m, fresh, chunks := c.mdb, 0, 0
+	counted := make(map[string]bool)
+	for _, key := range keys {
+		if _, there := m.entries[key]; !there {
+			fresh++
+		}
+		to := put[key]
+		for _, ids := range [][]uint32{to.Ports, to.Remotes, to.Zone} {
+			name := listName(ids)
+			if len(ids) > 0 && m.lists[name] == nil && !counted[name] {
+				counted[name] = true
+				chunks += chunksOf(len(ids))
+			}
+		}
+	}
+	room := len(m.free)
+	if len(keys) > 1 && fresh > 0 {
+		room -= int(m.set.MDB.MaxEntries() / reserve)
+	}
+	return fresh <= max(room, 0) && m.chunks+chunks <= int(m.set.MDBFloods.MaxEntries())
+}
+
+// union is the receivers of any of the entries.
+func union(keys []bpf.MDBKey, put map[bpf.MDBKey]Receivers) Receivers {
+	var all Receivers
+	for _, key := range keys {
+		all.Ports = append(all.Ports, put[key].Ports...)
+		all.Remotes = append(all.Remotes, put[key].Remotes...)
+		all.Zone = append(all.Zone, put[key].Zone...)
+	}
+	for _, ids := range []*[]uint32{&all.Ports, &all.Remotes, &all.Zone} {
+		slices.Sort(*ids)
+		*ids = slices.Compact(*ids)
+	}
+	return all
 }
 
 func (c *groupChange) choosePut(key bpf.MDBKey, to Receivers) {
@@ -285,13 +364,24 @@ func (c *groupChange) list(ids []uint32) *groupList {
 	name := listName(ids)
 	list := c.mdb.lists[name]
 	if list == nil {
-		c.mdb.last = max(c.mdb.last+1, bpf.ListsGroups+1) // it may come round
-		list = &groupList{number: c.mdb.last, ids: slices.Clone(ids)}
+		list = &groupList{number: c.mdb.nextNumber(), ids: slices.Clone(ids)}
 		c.mdb.lists[name] = list
+		c.mdb.chunks += chunksOf(len(ids))
 		c.made = append(c.made, list)
 	}
 	list.entries++
 	return list
+}
+
+// nextNumber gives out the number of a list. They may come round.
+func (m *MDB) nextNumber() uint32 {
+	for {
+		m.last = max(m.last+1, bpf.ListsGroups+1)
+		if !m.numbers[m.last] {
+			m.numbers[m.last] = true
+			return m.last
+		}
+	}
 }
 
 func listName(ids []uint32) string {
@@ -316,7 +406,7 @@ func (c *groupChange) writeLists() error {
 	for _, list := range c.made {
 		putList(chunks, list.number, list.ids)
 	}
-	return c.mdb.set.floods().put(chunks)
+	return c.mdb.set.mdbFloods().put(chunks)
 }
 
 // turn makes the programs use what is new. A group's entries with a source are
@@ -340,9 +430,11 @@ func (c *groupChange) turn(groups []bpf.Group) error {
 	told := false
 	for key := range fresh[1] {
 		if entry, there := m.entries[anySource(key)]; there {
-			told = atomic.SwapUint32(&groups[entry.slot].Sources, 1) == 0 || told
+			atomic.StoreUint32(&groups[entry.slot].Sources, 1)
+			told = true
 		}
 	}
+	// Who has looked for a source before it was there reads the other list yet.
 	if told {
 		grace()
 	}
@@ -396,6 +488,8 @@ func (c *groupChange) giveBack() error {
 			continue
 		}
 		delete(c.mdb.lists, listName(list.ids))
+		delete(c.mdb.numbers, list.number)
+		c.mdb.chunks -= chunksOf(len(list.ids))
 		for chunk := range chunksOf(len(list.ids)) {
 			c.stale = append(c.stale, bpf.FloodKey{List: list.number, Chunk: uint32(chunk)})
 		}
@@ -405,7 +499,7 @@ func (c *groupChange) giveBack() error {
 	}
 	grace()
 	c.mdb.free = append(c.mdb.free, c.past...)
-	if err := c.mdb.set.floods().remove(c.stale); err != nil {
+	if err := c.mdb.set.mdbFloods().remove(c.stale); err != nil {
 		return err
 	}
 	// What is removed may be asked for again by the next change.

@@ -37,7 +37,7 @@ func read(t *testing.T, set *Set) map[bpf.MDBKey]Receivers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	floods, err := set.floods().all()
+	floods, err := set.mdbFloods().all()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestMDBListsAreShared(t *testing.T) {
 	if err := m.Apply(put, nil); err != nil {
 		t.Fatal(err)
 	}
-	floods, err := set.floods().all()
+	floods, err := set.mdbFloods().all()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,35 +154,79 @@ func TestMDBListsAreShared(t *testing.T) {
 	}
 }
 
-// A group for which there is no room has no entry at all, and the others are
-// what they should be.
+// A group for which there is too little room goes to all that want it from any
+// source, and the others are what they should be.
 func TestMDBWithoutRoom(t *testing.T) {
 	limits := small
 	limits.Groups = 3
 	set := newSet(t, limits)
 	m := newMDB(t, set)
-	any, one := GroupKey(1, video, netip.Addr{}), GroupKey(1, video, camera)
+	any, one, two := GroupKey(1, video, netip.Addr{}), GroupKey(1, video, camera), GroupKey(1, video, studio)
+	three := GroupKey(1, video, netip.MustParseAddr("2001:45::3"))
 	first := map[bpf.MDBKey]Receivers{any: {}, one: {Ports: []uint32{7}}}
 	if err := m.Apply(first, nil); err != nil {
 		t.Fatal(err)
 	}
-	// Another source fits, and the one after it does not.
-	two, three := GroupKey(1, video, studio), GroupKey(1, video, netip.MustParseAddr("2001:45::3"))
-	if err := m.Apply(map[bpf.MDBKey]Receivers{any: {}, one: {Ports: []uint32{7}}, two: {Ports: []uint32{7}}}, nil); err != nil {
+	full := func(err error, segments ...uint32) {
+		t.Helper()
+		var is *GroupsFullError
+		if !errors.As(err, &is) || is.Groups != len(segments) {
+			t.Fatalf("no room: %v", err)
+		}
+		for _, segment := range segments {
+			if !is.Segments[segment] {
+				t.Errorf("segment %d is not told to be short: %+v", segment, is)
+			}
+		}
+	}
+	full(m.Apply(map[bpf.MDBKey]Receivers{any: {}, one: {Ports: []uint32{7}}, two: {Ports: []uint32{8}}, three: {Ports: []uint32{7, 9}}}, nil), 1)
+	want := map[bpf.MDBKey]Receivers{any: {Ports: []uint32{7, 8, 9}}}
+	if diff := cmp.Diff(want, read(t, set)); diff != "" {
+		t.Errorf("one entry for all (-want +held):\n%s", diff)
+	}
+	other, third, last := GroupKey(2, video, netip.Addr{}), GroupKey(3, video, netip.Addr{}), GroupKey(4, video, netip.Addr{})
+	more := map[bpf.MDBKey]Receivers{other: {Ports: []uint32{1}}, third: {Ports: []uint32{1}}}
+	if err := m.Apply(more, nil); err != nil {
 		t.Fatal(err)
 	}
-	err := m.Apply(map[bpf.MDBKey]Receivers{any: {}, one: {Ports: []uint32{7}}, two: {Ports: []uint32{7}}, three: {Ports: []uint32{7}}}, nil)
-	if !errors.Is(err, ErrGroupsFull) {
-		t.Fatalf("no room: %v", err)
+	full(m.Apply(map[bpf.MDBKey]Receivers{last: {Ports: []uint32{1}}}, nil), 4)
+	if _, there := read(t, set)[last]; there {
+		t.Error("there is an entry for which there is no room")
 	}
-	if left := read(t, set); len(left) != 0 {
-		t.Errorf("some of a group is left, and who wants the rest of it would starve: %v", left)
+	if err := m.Apply(map[bpf.MDBKey]Receivers{last: {Ports: []uint32{1}}}, []bpf.MDBKey{any}); err == nil {
+		t.Error("what a change gives back is used in it, while it may be read")
 	}
-	if err := m.Apply(first, nil); err != nil {
-		t.Fatalf("there is room again: %v", err)
+	if err := m.Apply(map[bpf.MDBKey]Receivers{last: {Ports: []uint32{1}}}, nil); err != nil {
+		t.Errorf("there is room again: %v", err)
 	}
-	if diff := cmp.Diff(first, read(t, set)); diff != "" {
-		t.Errorf("(-put +held):\n%s", diff)
+}
+
+// Sources leave room for groups, and lists that are too many hurt only those
+// whose they are.
+func TestMDBRoomIsKept(t *testing.T) {
+	limits := small
+	limits.Groups = 100
+	set := newSet(t, limits)
+	m := newMDB(t, set)
+	greedy := map[bpf.MDBKey]Receivers{GroupKey(1, video, netip.Addr{}): {}}
+	for i := range 90 {
+		greedy[GroupKey(1, video, netip.MustParseAddr(fmt.Sprintf("2001:45::%x", i+1)))] = Receivers{Ports: []uint32{uint32(i + 1)}}
+	}
+	if err := m.Apply(greedy, nil); err == nil {
+		t.Error("90 sources of a group find room where the last quarter of 100 entries is kept for groups")
+	}
+	long := make([]uint32, 390*bpf.ChunkSize) // nearly all chunks that there are
+	for i := range long {
+		long[i] = uint32(i + 1)
+	}
+	huge, tiny := GroupKey(1, studio, netip.Addr{}), GroupKey(2, video, netip.Addr{})
+	put := map[bpf.MDBKey]Receivers{tiny: {Ports: []uint32{1}}, GroupKey(1, camera, netip.Addr{}): {Remotes: long}, huge: {Remotes: long[1:]}}
+	var full *GroupsFullError
+	if err := m.Apply(put, nil); !errors.As(err, &full) || full.Groups != 1 {
+		t.Errorf("two lists of some 390 chunks: %v", err)
+	}
+	if _, there := read(t, set)[tiny]; !there {
+		t.Error("a group with one receiver finds no room beside one with too many")
 	}
 }
 

@@ -5,6 +5,7 @@ package maps
 import (
 	"encoding/binary"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -21,6 +22,13 @@ type Relays struct {
 	zones     map[uint32]string       // by slot of a remote; foreign ones and those without a zone are not here
 	relay     map[string]uint32       // by zone: the relay's slot; absent where none is known to live
 	Probe     map[string][]netip.Addr // by zone: who may become its relay, in the order of preference
+}
+
+// RelayWay is the way to a relay: it may be known there for one segment and not
+// for another.
+type RelayWay struct {
+	VTEP netip.Addr
+	VNI  uint32 // the relay's
 }
 
 // relayCandidates is how many hosts of a zone are probed: the relay and its backup.
@@ -60,7 +68,7 @@ func (c *compiler) planRelays(segment *policy.Segment) *Relays {
 		})
 		r.Probe[zone] = vteps[:min(len(vteps), relayCandidates)]
 		for _, vtep := range r.Probe[zone] {
-			if c.facts.Alive[vtep] {
+			if c.facts.Alive[RelayWay{vtep, segment.Relay.VNI}] {
 				r.relay[zone] = c.remotes[vtep]
 				break
 			}
@@ -87,6 +95,33 @@ func compareWeights(a, b uint64, x, y netip.Addr) int {
 		return 1
 	}
 	return x.Compare(y)
+}
+
+// RelayZone is a zone of a segment with relays, as this host sends to it.
+type RelayZone struct {
+	Name       string
+	Own        bool         // this host's, which is sent to directly
+	Members    int          // hosts of the segment there, without this one
+	Candidates []netip.Addr // VTEPs of its relay and backup, in the order of preference; none where one by one is cheap
+	Relay      uint32       // slot of the one in use; 0: none is known to live
+}
+
+// Zones returns the zones of the segment's other hosts, by name.
+func (r *Relays) Zones() []RelayZone {
+	members := make(map[string]int)
+	for _, zone := range r.zones {
+		members[zone]++
+	}
+	var all []RelayZone
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		all = append(all, RelayZone{name, name == r.zone, members[name], r.Probe[name], r.relay[name]})
+	}
+	return all
+}
+
+// Threshold is how many members of a zone are sent to directly at most.
+func (r *Relays) Threshold() int {
+	return r.threshold
 }
 
 // Via returns the destinations by which remotes are reached, in ascending order.
@@ -132,4 +167,12 @@ func (r *Relays) InZone(remotes []uint32) []uint32 {
 // other one is not in it.
 func (r *Relays) mayAsk(host policy.Remote) bool {
 	return r.zone != "" && host.Zone != r.zone && !host.Foreign
+}
+
+// Equal tells whether two plans come to the same.
+func (r *Relays) Equal(o *Relays) bool {
+	if r == nil || o == nil {
+		return r == o
+	}
+	return r.threshold == o.threshold && r.zone == o.zone && maps.Equal(r.zones, o.zones) && maps.Equal(r.relay, o.relay)
 }

@@ -51,6 +51,7 @@ func vtepsOf(c *Contents, ids []uint32) []int {
 func TestRelaysAreUsedWhereTheyLive(t *testing.T) {
 	state := relayed()
 	facts := newFacts(state)
+	facts.Alive = map[RelayWay]bool{{testVTEP(11), 1}: true, {testVTEP(12), 1}: true, {testVTEP(13), 1}: true} // another segment's
 	contents := compile(t, state, facts, nil, small)
 	relays := contents.Relays[1]
 	if len(relays.Probe) != 1 || len(relays.Probe["b"]) != relayCandidates {
@@ -71,9 +72,9 @@ func TestRelaysAreUsedWhereTheyLive(t *testing.T) {
 		{"both live", []netip.Addr{first, backup}, number(first)},
 		{"the first has died", []netip.Addr{backup}, number(backup)},
 	} {
-		facts.Alive = make(map[netip.Addr]bool)
+		facts.Alive = make(map[RelayWay]bool)
 		for _, vtep := range c.alive {
-			facts.Alive[vtep] = true
+			facts.Alive[RelayWay{vtep, 100}] = true
 		}
 		contents = compile(t, state, facts, &contents.Snapshot, small)
 		if diff := cmp.Diff([]int{-c.relay, 2, 3, 17, 21, 22, 23, 24, 31}, list(contents)); diff != "" {
@@ -85,6 +86,10 @@ func TestRelaysAreUsedWhereTheyLive(t *testing.T) {
 		if !slices.IsSorted(contents.List(contents.Segments[1].Remotes)) {
 			t.Errorf("%s: the list is not in order: an equal one would be written again", c.name)
 		}
+	}
+	want := []RelayZone{{Name: "a", Own: true, Members: 2}, {Name: "b", Members: 6, Candidates: []netip.Addr{first, backup}, Relay: slotOf(contents, number(backup))}, {Name: "c", Members: 4}}
+	if diff := cmp.Diff(want, contents.Relays[1].Zones(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || contents.Relays[1].Threshold() != 4 {
+		t.Errorf("threshold %d; zones (-want +got):\n%s", contents.Relays[1].Threshold(), diff)
 	}
 	// A group with few receivers in the zone goes to them.
 	relays = contents.Relays[1]

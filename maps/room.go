@@ -18,16 +18,17 @@ type room struct {
 }
 
 var (
-	portRoom    = room{"oc_ports", "port", "have fewer ports on this host"}
-	vniRoom     = room{"oc_vnis", "segment", "have fewer segments on this host"}
-	segmentRoom = room{"oc_segments", "segment", "have fewer segments on this host"}
-	vtepRoom    = room{"oc_vteps", "segment and remote", "have fewer members or segments on this host"}
-	remoteRoom  = room{"oc_remotes", "remote", "raise limits.remotes"}
-	fdbRoom     = room{"oc_fdb", "configured MAC", "raise limits.macs"}
-	spillRoom   = room{"oc_fdb_spill", "configured MAC whose buckets are full", "raise limits.macs"}
-	learnedRoom = room{"oc_fdb_learned", "learned MAC", "raise limits.learned"}
-	groupRoom   = room{"oc_mdb", "group or source of one", "raise limits.groups"}
-	floodRoom   = room{"oc_floods", "62 members of a segment", "have fewer members or segments on this host"}
+	portRoom      = room{"oc_ports", "port", "have fewer ports on this host"}
+	vniRoom       = room{"oc_vnis", "segment", "have fewer segments on this host"}
+	segmentRoom   = room{"oc_segments", "segment", "have fewer segments on this host"}
+	vtepRoom      = room{"oc_vteps", "segment and remote", "have fewer members or segments on this host"}
+	remoteRoom    = room{"oc_remotes", "remote", "raise limits.remotes"}
+	fdbRoom       = room{"oc_fdb", "configured MAC", "raise limits.macs"}
+	spillRoom     = room{"oc_fdb_spill", "configured MAC whose buckets are full", "raise limits.macs"}
+	learnedRoom   = room{"oc_fdb_learned", "learned MAC", "raise limits.learned"}
+	groupRoom     = room{"oc_mdb", "group or source of one", "raise limits.groups"}
+	groupListRoom = room{"oc_mdb_floods", "62 receivers of a group", "raise limits.groups"}
+	floodRoom     = room{"oc_floods", "62 members of a segment", "have fewer members or segments on this host"}
 
 	neighborRoom        = room{"oc_neighbors", "configured address", "raise limits.macs, of which each has room for two"}
 	learnedNeighborRoom = room{"oc_neighbors_learned", "learned address", "raise limits.learned"}

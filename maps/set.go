@@ -29,6 +29,9 @@ func Size(spec *ebpf.CollectionSpec, limits Limits) {
 	spec.Maps["oc_fdb"].MaxEntries = fdbBuckets(limits.MACs)
 	spec.Maps["oc_fdb_learned"].MaxEntries = limits.Learned
 	spec.Maps["oc_mdb"].MaxEntries = limits.Groups
+	// Some thousands of receivers for as many groups; more share lists.
+	spec.Maps["oc_mdb_floods"].MaxEntries = 4 * limits.Groups
+	spec.Maps["oc_snoop_pacers"].MaxEntries = bpf.MaxPorts + limits.Remotes + 1
 	// Slot 0 is never used.
 	spec.Maps["oc_groups"].MaxEntries = limits.Groups + 1
 	// An address of each family.
@@ -42,19 +45,20 @@ func Size(spec *ebpf.CollectionSpec, limits Limits) {
 // Set is the open maps of one datapath. Only one goroutine may change them at a
 // time; reading is safe at any time.
 type Set struct {
-	Ports    *ebpf.Map `ebpf:"oc_ports"`
-	VNIs     *ebpf.Map `ebpf:"oc_vnis"`
-	Segments *ebpf.Map `ebpf:"oc_segments"`
-	VTEPs    *ebpf.Map `ebpf:"oc_vteps"`
-	Remotes  *ebpf.Map `ebpf:"oc_remotes"`
-	FDB      *ebpf.Map `ebpf:"oc_fdb"`
-	Spill    *ebpf.Map `ebpf:"oc_fdb_spill"`
-	Learned  *ebpf.Map `ebpf:"oc_fdb_learned"`
-	Floods   *ebpf.Map `ebpf:"oc_floods"`
-	MDB      *ebpf.Map `ebpf:"oc_mdb"`
-	Groups   *ebpf.Map `ebpf:"oc_groups"`
-	Snoops   *ebpf.Map `ebpf:"oc_snoops"`
-	Events   *ebpf.Map `ebpf:"oc_events"`
+	Ports     *ebpf.Map `ebpf:"oc_ports"`
+	VNIs      *ebpf.Map `ebpf:"oc_vnis"`
+	Segments  *ebpf.Map `ebpf:"oc_segments"`
+	VTEPs     *ebpf.Map `ebpf:"oc_vteps"`
+	Remotes   *ebpf.Map `ebpf:"oc_remotes"`
+	FDB       *ebpf.Map `ebpf:"oc_fdb"`
+	Spill     *ebpf.Map `ebpf:"oc_fdb_spill"`
+	Learned   *ebpf.Map `ebpf:"oc_fdb_learned"`
+	Floods    *ebpf.Map `ebpf:"oc_floods"`
+	MDB       *ebpf.Map `ebpf:"oc_mdb"`
+	MDBFloods *ebpf.Map `ebpf:"oc_mdb_floods"`
+	Groups    *ebpf.Map `ebpf:"oc_groups"`
+	Snoops    *ebpf.Map `ebpf:"oc_snoops"`
+	Events    *ebpf.Map `ebpf:"oc_events"`
 
 	Neighbors        *ebpf.Map `ebpf:"oc_neighbors"`
 	LearnedNeighbors *ebpf.Map `ebpf:"oc_neighbors_learned"`
@@ -103,6 +107,7 @@ func (s *Set) Named() []Named {
 		{"oc_fdb_learned", &s.Learned},
 		{"oc_floods", &s.Floods},
 		{"oc_mdb", &s.MDB},
+		{"oc_mdb_floods", &s.MDBFloods},
 		{"oc_groups", &s.Groups},
 		{"oc_snoops", &s.Snoops},
 		{"oc_events", &s.Events},

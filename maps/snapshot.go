@@ -2,11 +2,7 @@
 
 package maps
 
-import (
-	"maps"
-
-	"overcast/bpf"
-)
+import "overcast/bpf"
 
 // Snapshot is what the maps that the agent writes hold. Empty slots of the
 // array maps are left out.
@@ -17,7 +13,7 @@ type Snapshot struct {
 	VTEPs    map[bpf.VTEPKey]bpf.VTEP
 	Remotes  map[uint32]bpf.Remote // by slot
 	FDB      map[bpf.FDBKey]bpf.FDBEntry
-	Floods   map[bpf.FloodKey]bpf.Flood // without those of the MDB
+	Floods   map[bpf.FloodKey]bpf.Flood
 
 	Governors map[uint32]bpf.Governor          // by element of oc_governors
 	Neighbors map[bpf.NeighborKey]bpf.Neighbor // configured addresses
@@ -58,7 +54,6 @@ func (s *Set) Snapshot() (*Snapshot, error) {
 	if snap.Floods, err = s.floods().all(); err != nil {
 		return nil, err
 	}
-	maps.DeleteFunc(snap.Floods, func(key bpf.FloodKey, _ bpf.Flood) bool { return key.List >= bpf.ListsGroups })
 	if snap.Governors, err = s.governors(); err != nil {
 		return nil, err
 	}

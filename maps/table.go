@@ -143,6 +143,9 @@ func (s *Set) floods() table[bpf.FloodKey, bpf.Flood] {
 func (s *Set) mdb() table[bpf.MDBKey, bpf.MDBEntry] {
 	return table[bpf.MDBKey, bpf.MDBEntry]{s.MDB, &s.writes, groupRoom}
 }
+func (s *Set) mdbFloods() table[bpf.FloodKey, bpf.Flood] {
+	return table[bpf.FloodKey, bpf.Flood]{s.MDBFloods, &s.writes, groupListRoom}
+}
 func (s *Set) learned() table[bpf.FDBKey, bpf.LearnedEntry] {
 	return table[bpf.FDBKey, bpf.LearnedEntry]{s.Learned, &s.writes, learnedRoom}
 }

@@ -19,6 +19,7 @@ type contenderContenderConfig struct {
 	Port     uint32
 	Vni      uint32
 	Ipv6     uint32
+	End      uint32
 	LocalV4  uint32
 	RemoteV4 uint32
 	LocalV6  [16]uint8
@@ -31,6 +32,7 @@ type contenderContenderConfig struct {
 const (
 	contenderMapSinkEach     = "sink_each"
 	contenderMapSinkTotal    = "sink_total"
+	contenderProgAnswer      = "answer"
 	contenderProgBareOut     = "bare_out"
 	contenderProgMetadataOut = "metadata_out"
 	contenderProgPass        = "pass"
@@ -82,6 +84,7 @@ type contenderSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type contenderProgramSpecs struct {
+	Answer      *ebpf.ProgramSpec `ebpf:"answer"`
 	BareOut     *ebpf.ProgramSpec `ebpf:"bare_out"`
 	MetadataOut *ebpf.ProgramSpec `ebpf:"metadata_out"`
 	Pass        *ebpf.ProgramSpec `ebpf:"pass"`
@@ -147,6 +150,7 @@ type contenderVariables struct {
 //
 // It can be passed to loadContenderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type contenderPrograms struct {
+	Answer      *ebpf.Program `ebpf:"answer"`
 	BareOut     *ebpf.Program `ebpf:"bare_out"`
 	MetadataOut *ebpf.Program `ebpf:"metadata_out"`
 	Pass        *ebpf.Program `ebpf:"pass"`
@@ -157,6 +161,7 @@ type contenderPrograms struct {
 
 func (p *contenderPrograms) Close() error {
 	return _ContenderClose(
+		p.Answer,
 		p.BareOut,
 		p.MetadataOut,
 		p.Pass,

@@ -180,7 +180,7 @@ func TestResume(t *testing.T) {
 func TestProgram(t *testing.T) {
 	r, out := measured(t, "program", "--macs", "1,1000")
 	for _, group := range []string{"IPv4 underlay, 1 MAC", "IPv6 underlay, 1000 MACs"} {
-		for _, sub := range subjects() {
+		for _, sub := range subjects(1) {
 			if r.find(group, sub.name, "overcast") == nil {
 				t.Errorf("%s: no %s", group, sub.name)
 			}
@@ -194,6 +194,9 @@ func TestProgram(t *testing.T) {
 		}
 	}
 	has(t, r, "IPv4 underlay, copies", "replicate to 512 remotes, each copy", "overcast")
+	for _, m := range []string{"broadcast, 8 remotes", "unknown group, 8 remotes", "group, 8 remotes", "group and source, 8 remotes", "drop: group that nobody wants, 8 remotes"} {
+		has(t, r, "IPv6 underlay, groups", m, "overcast")
+	}
 	if !strings.Contains(out, "FIGURE") {
 		t.Error("the figures of one contender do not stand in one table")
 	}
@@ -211,8 +214,28 @@ func TestFanout(t *testing.T) {
 	}
 }
 
+// With zones the copies are as many as the zones that have a relay, and the
+// members of those that have none.
+func TestZones(t *testing.T) {
+	r, _ := measured(t, "fanout", "--zones", "2", "--remotes", "4,40,80")
+	for _, group := range []string{"broadcast over IPv4, 2 zones", "multicast over IPv4, 2 zones"} {
+		for n, relayed := range map[int]float64{4: 4, 40: 2, 80: 2} {
+			has(t, r, group, plural(n, "remote")+eachFrame, "overcast", overcastRelays, tuned)
+			copies := plural(n, "remote") + ", copies of a frame"
+			for contender, want := range map[string]float64{"overcast": float64(n), overcastRelays: relayed, tuned: float64(n)} {
+				if s := r.find(group, copies, contender); s == nil || math.Abs(s.Median-want) > want/100 {
+					t.Errorf("%s, %s of %s: %+v, and should be %v", group, copies, contender, s, want)
+				}
+			}
+		}
+	}
+	if len(r.Verdicts) != 2 || r.Benchmark != "fanout --zones 2" { // 80 remotes against 40
+		t.Errorf("%s, verdicts: %+v", r.Benchmark, r.Verdicts)
+	}
+}
+
 func TestScale(t *testing.T) {
-	r, _ := measured(t, "scale", "--macs", "1000", "--remotes", "10", "--starts", "10")
+	r, _ := measured(t, "scale", "--macs", "1000", "--remotes", "10", "--starts", "10", "--running", "10")
 	for _, m := range []string{"read", scaleLoad, "change one in a hundred", scaleMemory, programEncap} {
 		has(t, r, "1000 MACs", m, "overcast")
 	}
@@ -220,6 +243,8 @@ func TestScale(t *testing.T) {
 	for _, m := range []string{"start to ready", scaleFirst, "take-over to ready"} {
 		has(t, r, "10 MACs, start", m, "overcast")
 	}
+	has(t, r, "10 remotes, running", "start to ready", "overcast")
+	has(t, r, "10 remotes, running", "CPU time of a query interval", "overcast")
 }
 
 // What is drawn is well formed, refers to nothing outside, and shows every figure.
@@ -293,6 +318,7 @@ func TestWrongCalls(t *testing.T) {
 		{[]string{"path", "--duration", "1ns"}, exitUsage, "want a millisecond"},
 		{[]string{"path", "--nope"}, exitUsage, "--nope"},
 		{[]string{"fanout", "--remotes", "0"}, exitUsage, "--remotes: 0 is not from 1"},
+		{[]string{"fanout", "--zones", "-1"}, exitUsage, "--zones: -1 is not from 0"},
 		{[]string{"scale", "--macs", "-1"}, exitUsage, "--macs"},
 		{[]string{"compare", "one"}, exitUsage, "two reports"},
 		{[]string{"compare", broken, broken}, exitError, "not a report"},

@@ -21,7 +21,7 @@ import (
 )
 
 var programNotes = []string{
-	"Each run is one BPF_PROG_TEST_RUN on a fresh packet, as the kernel's own repetition would give the program the packet that it has changed already. Every run has another MAC, in random order over all that are loaded, after a round that is not counted; so a lookup finds its entry where even traffic to all of them would leave it. A program that does nothing is measured the same way in the same round, and its time, which is that of the call and of two looks at the clock, is taken off.",
+	"Each run is one BPF_PROG_TEST_RUN on a fresh packet, as the kernel's own repetition would give the program the packet that it has changed already. Every run has another MAC, or another of 1,000 groups, in random order over all that are loaded, after a round that is not counted; so a lookup finds its entry where even traffic to all of them would leave it. A program that does nothing is measured the same way in the same round, and its time, which is that of the call and of two looks at the clock, is taken off.",
 	"A system call lies between two runs, so the code is colder than in a burst of packets: the figures are an upper bound. Copies of replication are really sent, over a veth.",
 }
 
@@ -86,6 +86,12 @@ func (run *programRun) run() error {
 			run.step("%s underlay, copies to %d remotes", family, remotes)
 			if err := measureReplication(r, run.options, family, remotes, runs/20); err != nil {
 				return fmt.Errorf("%s underlay, %d remotes: %w", family, remotes, err)
+			}
+		}
+		for _, remotes := range []int{1, 8, 64} {
+			run.step("%s underlay, groups of %d remotes", family, remotes)
+			if err := measureGroups(r, run.options, family, remotes, runs); err != nil {
+				return fmt.Errorf("%s underlay, groups of %d remotes: %w", family, remotes, err)
 			}
 		}
 	}
@@ -153,7 +159,7 @@ func (s *stage) load(remotes int) error {
 	}
 	s.path, err = prog.Load(s.Host, prog.Options{
 		Document: s.document(hosts), Host: "here", Facts: facts, Constants: constants,
-		Limits: maps.Limits{MACs: uint32(s.macs + 16), Learned: 1024, Groups: 16, Remotes: uint32(remotes + 1)},
+		Limits: maps.Limits{MACs: uint32(s.macs + 16), Learned: 1024, Groups: 4 * stageGroups, Remotes: uint32(remotes + 1)},
 	})
 	if err != nil {
 		return err
@@ -186,17 +192,18 @@ type subject struct {
 	program string
 	nothing string // the program whose time is taken off
 	packet  func(s *stage, n int) prog.Packet
-	varies  bool // from run to run
-	at      int  // where in the packet the MAC stands that does
+	among   int    // how many addresses it takes in turns, one each run; 0: it has one
+	at      int    // where in the packet the last four bytes of the address stand
+	first   uint32 // what they are in the first of them
 	verdict prog.Verdict
 	copies  int // what the time is divided by
 }
 
-// vary gives a packet the n-th MAC: the last four bytes of it, as all of a kind
-// have the others in common.
+// vary gives a packet the n-th address: the last four bytes of it, as all of a
+// kind have the others in common.
 func (sub subject) vary(packet []byte, n int) {
-	if sub.varies {
-		binary.BigEndian.PutUint32(packet[sub.at+2:], uint32(n))
+	if sub.among > 0 {
+		binary.BigEndian.PutUint32(packet[sub.at:], sub.first+uint32(n))
 	}
 }
 
@@ -223,18 +230,18 @@ func fromRemote(change func(o *prog.Outer, inner []byte, packet func() []byte) [
 	}
 }
 
-func subjects() []subject {
+func subjects(macs int) []subject {
 	guest := func(s *stage, _ int) prog.Station { return s.here }
 	local := func(s *stage, _ int) prog.Station { return s.local }
 	far := func(s *stage, n int) prog.Station { return s.far(n) }
 	stranger := func(s *stage, n int) prog.Station { return prog.Station{MAC: stationMAC(9, n), IP: s.thereIP} }
 	whole := func(_ *prog.Outer, _ []byte, packet func() []byte) []byte { return packet() }
-	const destination, source = 0, 6
+	const destination, source = 2, 8
 	tc := func(name, program string, packet func(*stage, int) prog.Packet, verdict prog.Verdict) subject {
 		return subject{name: name, program: program, nothing: prog.NothingTC, packet: packet, verdict: verdict, copies: 1}
 	}
 	varied := func(sub subject, at int) subject {
-		sub.varies, sub.at = true, at
+		sub.among, sub.at = macs, at
 		return sub
 	}
 	xdp := func(name string, packet func(*stage, int) prog.Packet, verdict prog.Verdict) subject {
@@ -271,7 +278,7 @@ func measurePrograms(r *report, o *options, family lab.Family, macs, runs int) e
 		return err
 	}
 	defer s.close()
-	return s.measure(r, o, programGroup(family, macs), subjects(), runs)
+	return s.measure(r, o, programGroup(family, macs), subjects(macs), runs)
 }
 
 func measureReplication(r *report, o *options, family lab.Family, remotes, runs int) error {
@@ -312,14 +319,11 @@ func (s *stage) each(o *options, all []subject, order []int, runs int, take func
 			return err
 		}
 		sub := all[i]
-		runs := runs
-		if sub.varies {
-			runs = max(runs, s.macs) // once over all of them
-		}
+		runs := max(runs, sub.among) // once over all of them
 		packet := sub.packet(s, 0)
-		stations := rand.Perm(s.macs)
+		addresses := rand.Perm(max(sub.among, 1))
 		spent, err := s.path.Time(sub.program, runs, func(k int) prog.Packet {
-			sub.vary(packet.Data, stations[k%len(stations)])
+			sub.vary(packet.Data, addresses[k%len(addresses)])
 			return packet
 		})
 		if err != nil {

@@ -117,9 +117,10 @@ func (t *Table) removeMember(m *member) {
 		t.rivals[f.slot()].lose(t, m)
 	}
 	delete(t.members, m.Member)
-	for key := range t.counters.Limits {
+	for key, n := range t.counters.Limits {
 		if key.Member == m.Member {
 			delete(t.counters.Limits, key)
+			t.counters.Limits[LimitKey{Limit: key.Limit}] += n
 		}
 	}
 }

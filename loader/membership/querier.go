@@ -102,7 +102,7 @@ func (l *link) ask(t *Table) {
 	l.nextQuery = never
 	switch {
 	case l.member.Kind == Host:
-		if l.firsts == 0 || !l.unsure(t) {
+		if l.firsts == 0 || !quick && !l.unsure(t) {
 			return
 		}
 	case !t.HasQuerier(l.family):

@@ -131,9 +131,7 @@ func attachIngress(device netlink.Link, program *ebpf.Program) (io.Closer, error
 	if !errors.Is(err, ebpf.ErrNotSupported) && !errors.Is(err, unix.EINVAL) {
 		return nil, err
 	}
-	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: device.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
-	if err := netlink.QdiscAdd(qdisc); err != nil {
+	if err := netlink.QdiscAdd(clsact(device)); err != nil {
 		return nil, fmt.Errorf("clsact: %w", err)
 	}
 	filter := &netlink.BpfFilter{

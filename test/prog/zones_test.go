@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"overcast/bpf"
+	"overcast/test/lab"
+)
+
+// zones is a world whose hosts are in zones, and whose tunnel device tells what
+// is sent by it and is told what comes by it.
+type zones struct {
+	*world
+	west, south string // the relays of those zones, of this host's choice
+
+	keysSent  *ebpf.Map // struct bpf_tunnel_key of each frame that was sent by the tunnel device
+	keyOfNext *ebpf.Map // the one of the next frame to come by it
+}
+
+// zoneOf are the zones. In our own, east, host-c is reached by another device,
+// host-d is not routed to, and the MAC of host-e is not known; nor are those of
+// the south. host-q has no zone; host-g is in shop/plain alone.
+var zoneOf = map[string]string{
+	"host-a": "east", "host-b": "east", "host-c": "east", "host-d": "east", "host-e": "east",
+	"host-n": "north", "host-o": "north", "host-q": "", "host-g": "north",
+	"host-u": "west", "host-v": "west", "host-w": "west",
+	"host-x": "south", "host-y": "south", "host-z": "south",
+}
+
+const zonePorts, secondUplink = 9, "p9"
+
+// zonesDocument is YAML without its hosts. flat floods what it does not know
+// and does not snoop, lone has nobody else in this zone, void no ports here, and
+// plain no relays.
+const zonesDocument = `
+environments:
+  - name: shop
+    segments:
+      - name: lan
+        vni: 4500
+        relay: {vni: 4600, threshold: 2}
+        members: [host-c, host-d, host-e, host-n, host-o, host-q, host-u, host-v, host-w, host-x, host-y, host-z]
+        ports:
+          - {name: one, host: host-a, interface: p1, mac: "02:00:00:00:0a:01"}
+          - {name: two, host: host-a, interface: p2, mac: "02:00:00:00:0a:02"}
+          - {name: three, host: host-a, interface: p3, mac: "02:00:00:00:0a:03"}
+          - {name: b, host: host-b, interface: eth1, mac: "02:00:00:00:0b:01"}
+      - name: flat
+        vni: 4501
+        relay: {vni: 4601, threshold: 2}
+        unknown_unicast: flood
+        multicast: {snooping: false}
+        members: [host-b, host-c, host-u, host-v, host-w]
+        ports:
+          - {name: four, host: host-a, interface: p4, mac: "02:00:00:00:0a:04"}
+          - {name: five, host: host-a, interface: p5, mac: "02:00:00:00:0a:05"}
+      - name: lone
+        vni: 4502
+        relay: {vni: 4602, threshold: 2}
+        members: [host-u, host-v, host-w]
+        ports: [{name: six, host: host-a, interface: p6, mac: "02:00:00:00:0a:06"}]
+      - {name: void, vni: 4503, relay: {vni: 4603, threshold: 2}, members: [host-a, host-b, host-u, host-v, host-w], ports: []}
+      - name: plain
+        vni: 4504
+        members: [host-b, host-g, host-u]
+        ports:
+          - {name: seven, host: host-a, interface: p7, mac: "02:00:00:00:0a:07"}
+          - {name: eight, host: host-a, interface: p8, mac: "02:00:00:00:0a:08"}
+`
+
+func newZones(t *testing.T, underlay lab.Family, change func(*bpf.Constants)) *zones {
+	t.Helper()
+	z := &zones{world: &world{Stage: newStage(t, zonePorts), underlay: underlay, uplinks: map[string]string{"host-c": secondUplink}}}
+	facts := z.Facts()
+	facts.Alive = make(map[netip.Addr]bool)
+	text := strings.Builder{}
+	text.WriteString("hosts:\n")
+	for _, host := range sorted(zoneOf) {
+		addr := vtep(underlay, host)
+		fmt.Fprintf(&text, "  - {name: %s, vtep: %q, zone: %q}\n", host, addr, zoneOf[host])
+		path := z.Path(addr, z.hop(host))
+		path.Ifindex = z.Ifindex(z.uplinkTo(host))
+		if z.takesDevice(host) {
+			path.Flags, path.Dst = bpf.PathEthernet, [6]byte{}
+		}
+		if host != "host-a" && host != "host-d" {
+			facts.Paths[addr], facts.MTUs[addr], facts.Alive[addr] = path, 1500, true
+		}
+	}
+	var err error
+	if z.constants, err = z.Constants(vtep(underlay, "host-a")); err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(&z.constants)
+	}
+	document := strings.ReplaceAll(text.String(), `, zone: ""`, "") + zonesDocument
+	z.Datapath, err = Load(z.Host, Options{Document: document, Host: "host-a", Facts: facts, Constants: z.constants})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(z.Datapath.Close)
+	z.west, z.south = z.relay("shop/lan", "west"), z.relay("shop/lan", "south")
+	z.watchTunnel(t)
+	return z
+}
+
+// takesDevice tells whether frames to a host take the tunnel device.
+func (z *zones) takesDevice(host string) bool {
+	return host == "host-e" || zoneOf[host] == "south"
+}
+
+// relay is the host by which a zone's members of a segment are sent to.
+func (z *zones) relay(segment, zone string) string {
+	for _, id := range z.Contents.List(z.Contents.Segments[z.segment(segment)].Remotes) {
+		if host := z.Contents.RemoteNames[id&^bpf.Relay]; id&bpf.Relay != 0 && zoneOf[host] == zone {
+			return host
+		}
+	}
+	panic(segment + " has no relay in " + zone)
+}
+
+// tunnelIn is a program that tells oc_tunnel_in what the kernel's tunnel device
+// would: from whom, to whom and under which VNI a frame came.
+const tunnelIn = "keyed_tunnel_in"
+
+// The size of struct bpf_tunnel_key, and where its remote and local addresses
+// are (linux/bpf.h). The VNI stands first. An IPv4 address is in host byte order.
+const tunnelKeySize, tunnelKeyRemote, tunnelKeyLocal = 44, 4, 28
+
+// watchTunnel puts a program behind the tunnel device that notes the key of
+// each frame, and loads one that gives a frame a key and calls oc_tunnel_in.
+func (z *zones) watchTunnel(t *testing.T) {
+	t.Helper()
+	newMap := func(spec ebpf.MapSpec) *ebpf.Map {
+		m, err := ebpf.NewMap(&spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { m.Close() })
+		return m
+	}
+	load := func(code asm.Instructions) *ebpf.Program {
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, Instructions: code, License: "Dual BSD/GPL"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		return p
+	}
+	z.keysSent = newMap(ebpf.MapSpec{Type: ebpf.Queue, ValueSize: tunnelKeySize, MaxEntries: 256})
+	z.keyOfNext = newMap(ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: tunnelKeySize, MaxEntries: 1})
+	next := newMap(ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err := next.Put(uint32(0), z.Program(bpf.TunnelIn)); err != nil {
+		t.Fatal(err)
+	}
+	family := int32(0)
+	if z.underlay == lab.IPv6 {
+		family = 1 // BPF_F_TUNINFO_IPV6
+	}
+	egress, err := z.Host.AttachEgress(Tunnel, load(noteTunnelKey(z.keysSent, family)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { egress.Close() })
+	z.programs.Programs[tunnelIn] = load(setTunnelKey(z.keyOfNext, next, family))
+}
+
+// noteTunnelKey is code that puts a frame's key into a queue, and lets it pass.
+func noteTunnelKey(queue *ebpf.Map, family int32) asm.Instructions {
+	code := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R0, 0)}
+	const at = -48
+	for offset := int16(at); offset < 0; offset += 8 {
+		code = append(code, asm.StoreMem(asm.RFP, offset, asm.R0, asm.DWord))
+	}
+	return append(code,
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, at),
+		asm.Mov.Imm(asm.R3, tunnelKeySize),
+		asm.Mov.Imm(asm.R4, family),
+		asm.FnSkbGetTunnelKey.Call(),
+		asm.JNE.Imm(asm.R0, 0, "pass"),
+		asm.LoadMapPtr(asm.R1, queue.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, at),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.FnMapPushElem.Call(),
+		asm.Mov.Imm(asm.R0, -1).WithSymbol("pass"), // TC_ACT_UNSPEC
+		asm.Return(),
+	)
+}
+
+// setTunnelKey is code that gives a frame the key of a map, and calls the
+// program of another. A verdict that there is none tells of a failure.
+func setTunnelKey(key, next *ebpf.Map, family int32) asm.Instructions {
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.StoreImm(asm.RFP, -4, 0, asm.Word),
+		asm.LoadMapPtr(asm.R1, key.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, -4),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "failed"),
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.Mov.Reg(asm.R2, asm.R0),
+		asm.Mov.Imm(asm.R3, tunnelKeySize),
+		asm.Mov.Imm(asm.R4, family),
+		asm.FnSkbSetTunnelKey.Call(),
+		asm.JNE.Imm(asm.R0, 0, "failed"),
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.LoadMapPtr(asm.R2, next.FD()),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.FnTailCall.Call(),
+		asm.Mov.Imm(asm.R0, 99).WithSymbol("failed"),
+		asm.Return(),
+	}
+}
+
+// keyed has the next frame come by the tunnel device, from a host to an address
+// under a VNI. To a program that reads the key, what set it as the destination
+// is where the frame came from.
+func (z *zones) keyed(host string, vni uint32, to netip.Addr) func(*world) func() {
+	key := binary.NativeEndian.AppendUint32(nil, vni)
+	key = append(key, make([]byte, tunnelKeySize-len(key))...)
+	put := func(at int, addr netip.Addr) {
+		if addr.Is4() {
+			b := addr.As4()
+			binary.NativeEndian.PutUint32(key[at:], binary.BigEndian.Uint32(b[:]))
+			return
+		}
+		copy(key[at:], addr.AsSlice())
+	}
+	put(tunnelKeyRemote, to)
+	put(tunnelKeyLocal, vtep(z.underlay, host))
+	return func(*world) func() {
+		must(z.keyOfNext.Put(uint32(0), key))
+		return func() {}
+	}
+}
+
+// destination is to whom and under which VNI a frame is sent.
+type destination struct {
+	host string
+	vni  uint32
+}
+
+// sentByDevice are the frames that were sent by the tunnel device, in order.
+func (z *zones) sentByDevice(t *testing.T) []destination {
+	t.Helper()
+	hosts := make(map[netip.Addr]string)
+	for host := range zoneOf {
+		hosts[vtep(z.underlay, host)] = host
+	}
+	var sent []destination
+	key := make([]byte, tunnelKeySize)
+	for {
+		err := z.keysSent.LookupAndDelete(nil, &key)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return sent
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr, _ := netip.AddrFromSlice(key[tunnelKeyLocal:])
+		if z.underlay == lab.IPv4 {
+			addr = netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, binary.NativeEndian.Uint32(key[tunnelKeyLocal:]))))
+		}
+		sent = append(sent, destination{hosts[addr], binary.NativeEndian.Uint32(key)})
+	}
+}
+
+// relayRow is a row, what the agent hears of it, and what is sent by the tunnel
+// device.
+type relayRow struct {
+	heard
+	byDevice []destination
+}
+
+// spread notes the copies that a frame of a row has for ports and hosts, all in
+// the order of their lists, where relays come last.
+func (z *zones) spread(r *relayRow, segment string, ports []int, hosts, relays []string) {
+	frame, own := r.frame(), z.Contents.Segments[z.segment(segment)]
+	r.under = make(map[string]uint32)
+	for _, port := range ports {
+		c := r.stats[segment]
+		c.OutPackets, c.OutBytes = c.OutPackets+1, c.OutBytes+uint64(len(frame))
+		r.stats[segment], r.stats[z.Contents.PortNames[z.Ifindex(Port(port))]] = c, out(len(frame))
+		r.bare = append(r.bare, Port(port))
+	}
+	copyTo := func(host string, vni uint32) {
+		if host == "host-d" {
+			r.drops = z.dropped(bpf.DropRemoteUnreachable, r.packet.Ifindex, segment, len(frame))
+			return
+		}
+		r.stats[host], r.under[host] = out(len(frame)), vni
+		if z.takesDevice(host) {
+			r.bare, r.byDevice = append(r.bare, Tunnel), append(r.byDevice, destination{host, vni})
+		} else {
+			r.tunnelled = append(r.tunnelled, host)
+		}
+	}
+	for _, host := range hosts {
+		copyTo(host, own.Vni)
+	}
+	for _, host := range relays {
+		copyTo(host, own.RelayVni)
+	}
+	// The last copy is the frame itself, if it is one for BPF to send.
+	switch n := len(r.tunnelled); {
+	case n > 0:
+		last := r.tunnelled[n-1]
+		r.verdict, r.wrap, r.tunnelled = Redirected, z.to(last, r.under[last]), r.tunnelled[:n-1]
+	case len(hosts)+len(relays) == 0 && len(ports) > 0:
+		r.verdict, r.bare = Redirected, r.bare[:len(r.bare)-1]
+	default:
+		r.verdict = Dropped
+	}
+}
+
+// fromPort is a frame of a port that goes to other ports, to hosts, and to
+// relays for their zones.
+func (z *zones) fromPort(name string, port int, frame []byte, ports []int, hosts, relays []string) relayRow {
+	object := z.Contents.PortNames[z.Ifindex(Port(port))]
+	segment, _ := splitObject(object)
+	r := relayRow{heard: heard{row: z.sent(name, port, object, frame)}}
+	z.spread(&r, segment, ports, hosts, relays)
+	return r
+}
+
+// way is how the frames of other hosts come: in packets to the uplink, or bare
+// by the tunnel device.
+type way struct {
+	*zones
+	byDevice bool
+}
+
+// incoming is a frame of a host that is counted nowhere yet.
+func (y *way) incoming(name, host string, vni uint32, frame []byte) relayRow {
+	if !y.byDevice {
+		return relayRow{heard: heard{row: y.arrived(bpf.UplinkIn, name, y.from(host, vni).Wrap(frame))}}
+	}
+	return relayRow{heard: heard{row: row{name: name, program: tunnelIn, packet: Packet{Data: frame, Ifindex: y.Ifindex(Tunnel)}, verdict: Passed,
+		prepare: y.keyed(host, vni, vtep(y.underlay, "host-a"))}}}
+}
+
+// fromHost is a frame of a host that goes to ports, and to hosts of this zone.
+func (y *way) fromHost(name, host string, vni uint32, frame []byte, ports []int, hosts ...string) relayRow {
+	r := y.incoming(name, host, vni, frame)
+	if !y.byDevice && !y.stripsAtTC(frame) {
+		return r // the tunnel device strips it
+	}
+	segment := y.Contents.SegmentNames[y.Contents.VNIs[vni].Segment]
+	r.data, r.stats = frame, map[string]bpf.Counters{host: in(len(frame))}
+	y.spread(&r, segment, ports, hosts, nil)
+	if len(ports) == 0 && len(hosts) > 0 {
+		r.copies = map[string]bpf.CopyCount{segment + " " + class(frame): {Frames: 1, Copies: uint64(len(hosts))}}
+	}
+	return r
+}
+
+// refused is a frame of a host that is dropped as it is. segment: where it is
+// known by then.
+func (y *way) refused(name string, reason bpf.Drop, host, segment string, vni uint32, frame []byte) relayRow {
+	r := y.incoming(name, host, vni, frame)
+	r.verdict, r.drops = Dropped, y.dropped(reason, r.packet.Ifindex, segment, len(r.packet.Data))
+	return r
+}
+
+// lost is a frame of a host that is dropped when it has been stripped, and for
+// some ports has been copied.
+func (y *way) lost(name string, reason bpf.Drop, host, segment string, vni uint32, frame []byte, ports ...int) relayRow {
+	r := y.fromHost(name, host, vni, frame, ports)
+	if r.verdict == Passed {
+		return r
+	}
+	if r.verdict == Redirected {
+		r.verdict, r.bare = Dropped, append(r.bare, Port(ports[len(ports)-1]))
+	}
+	r.drops = y.dropped(reason, r.packet.Ifindex, segment, len(frame))
+	return r
+}
+
+// when has something be so for a row, too.
+func when(r relayRow, prepare func(*world) func()) relayRow {
+	if r.prepare != nil {
+		prepare = both(r.prepare, prepare)
+	}
+	r.prepare = prepare
+	return r
+}
