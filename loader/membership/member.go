@@ -180,6 +180,13 @@ func (l *link) heard(t *Table) {
 	t.wakeBy(l, l.knownTo)
 }
 
+// mistrust notes that a Host's agent does not know all that is wanted there. It
+// is unsure until the agent has told again.
+func (l *link) mistrust(t *Table) {
+	l.knownTo = t.now
+	l.review(t)
+}
+
 // refused notes that a group of the member has found no room: it gets all, as
 // it may want that group, until it has not asked for it again.
 func (l *link) refused(t *Table, limit Limit) {

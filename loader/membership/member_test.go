@@ -172,6 +172,28 @@ func TestSilentHost(t *testing.T) {
 	}
 }
 
+// A host that passes on its guests' reports has no agent that takes them: it gets
+// everything of the family until the agent tells again.
+func TestHostWithoutAgent(t *testing.T) {
+	r := newRig(t, testConfig(), port1, host1)
+	for _, f := range Families {
+		r.hear(host1, from(Report, f, newest(f)))
+	}
+	r.want("a host that has told", r.everywhere(IPv6), "")
+	report := from(Report, IPv6, 2)
+	report.Records = []Record{rec(ModeIsExclude, "ff0e::1")}
+	got, err := Parse(Build(&report))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Receive(r.now, host1, got)
+	r.want("the guest's group", r.gets("ff0e::1", "fe80::1"), "unknown")
+	r.want("after a guest's report", r.everywhere(IPv6), "host 1")
+	r.want("after a guest's report, IPv4", r.everywhere(IPv4), "")
+	r.hear(host1, from(Report, IPv6, 2))
+	r.want("when the agent has told again", r.everywhere(IPv6), "")
+}
+
 // Remotes of solicited-node groups are flooded to, and nobody is told of them
 // but ports.
 func TestSolicitedNodes(t *testing.T) {
