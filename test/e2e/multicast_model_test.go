@@ -293,7 +293,9 @@ func (m *model) move(g *modelGuest, host int) {
 		m.t.Fatal(err)
 	}
 	g.host, m.homes[g.Guest] = host, m.Hosts[host].VTEP
-	m.reconfigure()
+	if g.port { // or the documents are what they were
+		m.reconfigure()
+	}
 }
 
 func (m *model) toggleAgent(host int) {
