@@ -18,7 +18,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"overcast/loader/membership"
-	"overcast/maps"
 	"overcast/policy"
 )
 
@@ -170,7 +169,7 @@ func TestGroupsReportOfAFullMDB(t *testing.T) {
 		group := netip.AddrFrom16([16]byte{0: 0xff, 1: 5, 15: i + 1})
 		w.told(onPort(11), membership.Record{Type: membership.ChangeToExclude, Group: group})
 	}
-	if got := w.report(w.now).Full; !strings.Contains(got, maps.ErrGroupsFull.Error()) {
+	if got := w.report(w.now).Full; !strings.Contains(got, "raise limits.groups") {
 		t.Errorf("full: %q", got)
 	}
 	w.told(onPort(11), membership.Record{Type: membership.ChangeToInclude, Group: netip.AddrFrom16([16]byte{0: 0xff, 1: 5, 15: 1})})

@@ -138,7 +138,7 @@ func TestReportRelays(t *testing.T) {
 		state.Remotes, segment.Remotes = append(state.Remotes, remote), append(segment.Remotes, remote.VTEP)
 	}
 	state.Segments = []policy.Segment{segment, {Environment: "shop", Name: "plain", VNI: 4502, Remotes: segment.Remotes}}
-	d := &Datapath{state: state, groups: &groups{live: &liveness{hosts: make(map[netip.Addr]*probedHost)}}, machine: &machine{}, routes: &routes{}}
+	d := &Datapath{state: state, groups: &groups{live: &liveness{ways: make(map[maps.RelayWay]*probedWay)}}, machine: &machine{}, routes: &routes{}}
 	compile := func() {
 		t.Helper()
 		var err error
@@ -169,9 +169,9 @@ func TestReportRelays(t *testing.T) {
 	for _, remote := range state.Remotes {
 		switch remote.Name {
 		case first:
-			d.groups.live.hosts[remote.VTEP] = &probedHost{}
+			d.groups.live.ways[maps.RelayWay{VTEP: remote.VTEP, VNI: 4501}] = &probedWay{}
 		case second:
-			d.groups.live.hosts[remote.VTEP] = &probedHost{alive: true, answered: at}
+			d.groups.live.ways[maps.RelayWay{VTEP: remote.VTEP, VNI: 4501}] = &probedWay{alive: true, answered: at}
 		}
 	}
 	compile()

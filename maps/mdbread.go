@@ -54,7 +54,7 @@ func (s *Set) ReadGroups() (map[bpf.MDBKey]Receivers, error) {
 		return nil, err
 	}
 	for range readTries {
-		floods, err := s.floods().all()
+		floods, err := s.mdbFloods().all()
 		if err != nil {
 			return nil, err
 		}

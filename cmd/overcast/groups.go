@@ -276,7 +276,7 @@ func groupsCommand(o *options) *cobra.Command {
 		{"REPORTERS", true, memberLines(func(r groupRow, m groupMemberOf) string { return r.reporters(m) })},
 	}
 	cmd := list(o, verb[groupRow]{name: "groups", short: "Show where frames to multicast groups go, and who asked for them",
-		rawMaps: []string{"oc_mdb", "oc_groups", "oc_snoops", "oc_events"}, columns: columns, read: readGroups, beside: readSnooping})
+		rawMaps: []string{"oc_mdb", "oc_groups", "oc_mdb_floods", "oc_snoops", "oc_events"}, columns: columns, read: readGroups, beside: readSnooping})
 	cmd.Long = groupsHelp
 	return cmd
 }

@@ -301,7 +301,7 @@ func TestRawGroups(t *testing.T) {
 	contents := func(filter ...string) map[string][]any {
 		all := make(map[string][]any)
 		got := rows(t, "groups", append(append(filter, "--raw"), flags...)...)
-		if diff := cmp.Diff([][]any{{"oc_mdb", 4.0, 16.0}, {"oc_groups", 4.0, 17.0}, {"oc_snoops", 1.0, 4096.0}, {"oc_events", 0.0, float64(set.Events.MaxEntries())}}, pick(got, "map", "entries", "max_entries")); diff != "" {
+		if diff := cmp.Diff([][]any{{"oc_mdb", 4.0, 16.0}, {"oc_mdb_floods", 4.0, 64.0}, {"oc_groups", 4.0, 17.0}, {"oc_snoops", 1.0, 4096.0}, {"oc_events", 0.0, float64(set.Events.MaxEntries())}}, pick(got, "map", "entries", "max_entries")); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", filter, diff)
 		}
 		for _, m := range got {
@@ -319,9 +319,9 @@ func TestRawGroups(t *testing.T) {
 	all := contents()
 	// An element that is all zeros, as of a group that nobody wants, is in use too.
 	for filter, want := range map[string]map[string]int{
-		"":                   {"oc_mdb": 4, "oc_groups": 4, "oc_snoops": 1, "oc_events": 0},
-		"--segment shop/lan": {"oc_mdb": 4, "oc_groups": 4, "oc_snoops": 1, "oc_events": 0},
-		"--segment lab/lan":  {"oc_mdb": 0, "oc_groups": 0, "oc_snoops": 0, "oc_events": 0},
+		"":                   {"oc_mdb": 4, "oc_mdb_floods": 4, "oc_groups": 4, "oc_snoops": 1, "oc_events": 0},
+		"--segment shop/lan": {"oc_mdb": 4, "oc_mdb_floods": 4, "oc_groups": 4, "oc_snoops": 1, "oc_events": 0},
+		"--segment lab/lan":  {"oc_mdb": 0, "oc_mdb_floods": 0, "oc_groups": 0, "oc_snoops": 0, "oc_events": 0},
 	} {
 		if diff := cmp.Diff(want, count(contents(strings.Fields(filter)...))); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", filter, diff)
@@ -335,19 +335,19 @@ func TestRawGroups(t *testing.T) {
 	if !found {
 		t.Errorf("the MDB is %v", all["oc_mdb"])
 	}
-	// The lists that the groups name are the segment's too.
+	// The lists that the groups name are filtered by segment too.
 	lists := func(filter string) int {
-		for _, m := range rows(t, "segments", append([]string{"--raw", "--segment", filter}, flags...)...) {
-			if m["map"] == "oc_floods" {
+		for _, m := range rows(t, "groups", append([]string{"--raw", "--segment", filter}, flags...)...) {
+			if m["map"] == "oc_mdb_floods" {
 				return len(m["content"].([]any))
 			}
 		}
 		return -1
 	}
-	if got := lists("shop/lan"); got != 2+4 {
-		t.Errorf("shop/lan has %d lists, want its two and four of its groups", got)
+	if got := lists("shop/lan"); got != 4 {
+		t.Errorf("the groups of shop/lan have %d lists, want four", got)
 	}
-	if got := lists("lab/lan"); got != 1 {
-		t.Errorf("lab/lan has %d lists, want one", got)
+	if got := lists("lab/lan"); got != 0 {
+		t.Errorf("the groups of lab/lan have %d lists, want none", got)
 	}
 }

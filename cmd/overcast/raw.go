@@ -45,6 +45,7 @@ var rawReaders = map[string]func(*ebpf.Map, *scope) ([]rawEntry, int, error){
 	"oc_fdb_spill":   rawRead((*scope).hasMAC),
 	"oc_fdb_learned": rawRead(func(s *scope, k bpf.FDBKey, e bpf.LearnedEntry) bool { return s.hasMAC(k, e.Where) }),
 	"oc_floods":      rawRead(func(s *scope, k bpf.FloodKey, _ bpf.Flood) bool { return s.hasList(k.List) }),
+	"oc_mdb_floods":  rawRead(func(s *scope, k bpf.FloodKey, _ bpf.Flood) bool { return s.hasList(k.List) }),
 	"oc_governors":   rawRead(func(s *scope, element uint32, _ bpf.Governor) bool { return s.hasGovernor(element) }),
 	"oc_buckets":     rawRead(func(s *scope, element uint32, _ bpf.Bucket) bool { return s.hasGovernor(element) }),
 	"oc_copies":      rawReadPerCPU[uint32, bpf.CopyCount](func(s *scope, element uint32) bool { return s.hasSegment(element / bpf.Classes) }),

@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"overcast/bpf"
+	"overcast/maps"
 	"overcast/test/lab"
 )
 
@@ -82,7 +83,7 @@ func newZones(t *testing.T, underlay lab.Family, change func(*bpf.Constants)) *z
 	t.Helper()
 	z := &zones{world: &world{Stage: newStage(t, zonePorts), underlay: underlay, uplinks: map[string]string{"host-c": secondUplink}}}
 	facts := z.Facts()
-	facts.Alive = make(map[netip.Addr]bool)
+	facts.Alive = make(map[maps.RelayWay]bool)
 	text := strings.Builder{}
 	text.WriteString("hosts:\n")
 	for _, host := range sorted(zoneOf) {
@@ -94,7 +95,10 @@ func newZones(t *testing.T, underlay lab.Family, change func(*bpf.Constants)) *z
 			path.Flags, path.Dst = bpf.PathEthernet, [6]byte{}
 		}
 		if host != "host-a" && host != "host-d" {
-			facts.Paths[addr], facts.MTUs[addr], facts.Alive[addr] = path, 1500, true
+			facts.Paths[addr], facts.MTUs[addr] = path, 1500
+		}
+		for _, vni := range []uint32{vniRelay, vniFlatRelay, vniLoneRelay, vniVoidRelay} {
+			facts.Alive[maps.RelayWay{VTEP: addr, VNI: vni}] = true
 		}
 	}
 	var err error
