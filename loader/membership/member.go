@@ -163,13 +163,28 @@ func step(more bool) int {
 	return -1
 }
 
-// heard notes that the member has told all it wants, or some of that.
+// heard notes that the member has told all it wants, or some of that. What a
+// Host has told runs out after it has become unsure: if it were before, as the
+// records of a report come before its end, what is wanted there would not be
+// sent there for that time.
 func (l *link) heard(t *Table) {
-	if l.member.remote() {
-		l.knownTo = t.in(t.timing(l.family).listening())
-		l.review(t)
-		t.wakeBy(l, l.knownTo)
+	if !l.member.remote() {
+		return
 	}
+	at := t.timing(l.family)
+	l.knownTo = t.in(at.listening())
+	if l.member.Kind == Host {
+		l.knownTo = t.in(at.absence())
+	}
+	l.review(t)
+	t.wakeBy(l, l.knownTo)
+}
+
+// mistrust notes that a Host's agent does not know all that is wanted there. It
+// is unsure until the agent has told again.
+func (l *link) mistrust(t *Table) {
+	l.knownTo = t.now
+	l.review(t)
 }
 
 // refused notes that a group of the member has found no room: it gets all, as

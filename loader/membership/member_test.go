@@ -142,12 +142,56 @@ func TestUnsure(t *testing.T) {
 	r.pass(2 * time.Second)
 	r.want("when answers are in", r.everywhere(IPv6), "")
 	r.want("when answers are in, IPv4", r.everywhere(IPv4), "host 1,foreign 1")
-	r.pass(258*time.Second - 1)
-	r.want("before 260 s of silence", r.everywhere(IPv6), "")
+	r.pass(253*time.Second - 1)
+	r.want("before 255 s of silence", r.everywhere(IPv6), "")
 	r.pass(1)
-	r.want("after", r.everywhere(IPv6), "host 1,foreign 1")
+	r.want("after 255 s of silence", r.everywhere(IPv6), "host 1")
+	r.pass(5*time.Second - 1)
+	r.want("before 260 s of silence", r.everywhere(IPv6), "host 1")
+	r.pass(1)
+	r.want("after 260 s of silence", r.everywhere(IPv6), "host 1,foreign 1")
 	report(foreign1, rec(ModeIsInclude, "ff02::1:ff00:7"))
 	r.want("a foreign remote that tells again", r.everywhere(IPv6), "host 1")
+}
+
+// A host that falls silent gets what it wants all the time: first because it has
+// told, then because nobody knows.
+func TestSilentHost(t *testing.T) {
+	r := newRig(t, testConfig(), port1, host1)
+	r.report(host1, rec(ModeIsInclude, "ff0e::1", "fe80::1"))
+	r.pass(2 * time.Second) // a long report
+	r.hear(host1, from(Report, IPv6, 2))
+	r.want("the host", r.gets("ff0e::1", "fe80::1"), "host 1")
+	r.want("everywhere", r.everywhere(IPv6), "")
+	for range 300 {
+		r.report(port1, rec(ModeIsExclude, "ff0e::1"))
+		r.pass(time.Second)
+		if all := r.gets("ff0e::1", "fe80::1") + "," + r.everywhere(IPv6); !strings.Contains(all, "host 1") {
+			t.Fatalf("%s after the start the group goes to %s", r.now.Sub(start), all)
+		}
+	}
+}
+
+// A host that passes on its guests' reports has no agent that takes them: it gets
+// everything of the family until the agent tells again.
+func TestHostWithoutAgent(t *testing.T) {
+	r := newRig(t, testConfig(), port1, host1)
+	for _, f := range Families {
+		r.hear(host1, from(Report, f, newest(f)))
+	}
+	r.want("a host that has told", r.everywhere(IPv6), "")
+	report := from(Report, IPv6, 2)
+	report.Records = []Record{rec(ModeIsExclude, "ff0e::1")}
+	got, err := Parse(Build(&report))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Receive(r.now, host1, got)
+	r.want("the guest's group", r.gets("ff0e::1", "fe80::1"), "unknown")
+	r.want("after a guest's report", r.everywhere(IPv6), "host 1")
+	r.want("after a guest's report, IPv4", r.everywhere(IPv4), "")
+	r.hear(host1, from(Report, IPv6, 2))
+	r.want("when the agent has told again", r.everywhere(IPv6), "")
 }
 
 // Remotes of solicited-node groups are flooded to, and nobody is told of them
@@ -301,10 +345,9 @@ func TestRestore(t *testing.T) {
 	}
 	r.pass(240*time.Second - 1)
 	r.want("before it runs out", r.state(port1, "ff0e::1"), "exclude 1e-09 2001:db8::9:-")
-	r.want("the router", r.everywhere(IPv6), "foreign 1")
+	r.want("the router has gone, and hosts are silent", r.everywhere(IPv6), "host 1,host 2,foreign 1")
 	r.pass(1)
 	r.want("after", r.state(port1, "ff0e::1"), "nothing")
-	r.want("who has not told again", r.everywhere(IPv6), "host 1,host 2,foreign 1")
 }
 
 // A Host that has told is not asked again.

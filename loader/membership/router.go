@@ -14,9 +14,13 @@ func (l *link) receive(t *Table, msg *Message) {
 	if proxy != host {
 		// A proxy's frame that has found another way is of nobody here. What a
 		// Host passes on of its guests is for its own agent to know, which then
-		// tells; only of routers do all learn so.
+		// tells; only of routers do all learn so. But that it is passed on says
+		// that the agent has not taken it.
 		if proxy || listens || msg.Kind == Query && msg.Source.IsUnspecified() {
 			t.counters.Ignored[l.member.Kind]++
+			if host && msg.Kind == Report {
+				l.mistrust(t)
+			}
 			return
 		}
 	}

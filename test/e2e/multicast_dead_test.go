@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"overcast/test/lab"
 )
@@ -42,5 +43,41 @@ func TestMulticastWithoutAgent(t *testing.T) {
 				p.clean()
 			})
 		}
+	}
+}
+
+// That holds within seconds also where the protocols' intervals are minutes: a
+// host without its agent passes on what its guests ask for, so that the other
+// hosts know that they do not know, and send it everything.
+func TestMulticastWithoutAgentForLong(t *testing.T) {
+	t.Parallel()
+	for _, group := range []string{"ff05::45", "239.1.2.3"} {
+		t.Run(group, func(t *testing.T) {
+			t.Parallel()
+			p := newParty(t, lab.Options{Hosts: 2}, 4, "")
+			p.start()
+			s := p.send(p.guest(1), group)
+			p.join(p.guest(3), group) // on host a: the group is known
+			p.reaches(s, p.pick(3)...)
+			p.agents[1].Kill()
+			// The programs wait ten seconds for an agent to read what they hand over;
+			// a guest that asks after that is the one to look at.
+			r := p.receive(p.guest(2), group)
+			p.eventually("the stream", func() bool {
+				r.done(r.Join())
+				time.Sleep(100 * time.Millisecond)
+				n, err := s.Send()
+				r.done(err)
+				time.Sleep(100 * time.Millisecond)
+				if r.Received(s.Source)[n] > 0 {
+					return true
+				}
+				r.done(r.Leave())
+				return false
+			})
+			p.agents[1] = p.startAgent(p.Hosts[1])
+			p.reaches(s, p.pick(2, 3)...)
+			p.clean()
+		})
 	}
 }

@@ -50,7 +50,7 @@ func TestMulticastModel(t *testing.T) {
 			t.Parallel()
 			t.Logf("%s=%d", seedVariable, seed)
 			m := newModel(t, seed)
-			m.settle(nil)
+			m.settle()
 			for range steps {
 				m.step()
 			}
@@ -70,6 +70,8 @@ type model struct {
 	alive    []bool // agents, by host
 	plugged  []bool // cables, by host
 	moves    int
+	// What has been wanted without a break since all agents lived and knew of it.
+	steady map[delivery]bool
 }
 
 type modelSegment struct {
@@ -193,25 +195,41 @@ func (m *model) reconfigure() {
 	m.rewrite()
 }
 
-// concerned tells whether a step may cost a packet from one guest to another.
-type concerned func(from, to *modelGuest) bool
+// delivery is a group's packets from one guest to another.
+type delivery struct {
+	from, to *modelGuest
+	group    netip.Addr
+}
 
 // step does one thing by chance, and waits until the world is as it should be.
 func (m *model) step() {
 	m.t.Helper()
-	before := m.expected()
 	whom := m.act()
-	m.settle(func(from, to *modelGuest, group netip.Addr) bool {
-		return before[flow{from, group}][to] && !whom(from, to)
-	})
+	for d := range m.steady {
+		if whom(d.from, d.to) || !m.wanted(d) {
+			delete(m.steady, d)
+		}
+	}
+	m.settle()
 }
 
-// act does it, and tells whom it concerns.
-func (m *model) act() concerned {
+// sound tells whether all agents and cables are there.
+func (m *model) sound() bool {
+	return !slices.Contains(m.alive, false) && !slices.Contains(m.plugged, false)
+}
+
+// wanted tells whether one guest has asked for what another sends, and can get it.
+func (m *model) wanted(d delivery) bool {
+	w, asked := d.to.wants[d.group]
+	return asked && w.takes(d.from.senders[d.group].Source) && m.linked(d.from, d.to)
+}
+
+// act does it, and tells whom it may cost a packet.
+func (m *model) act() (concerns func(from, to *modelGuest) bool) {
 	m.t.Helper()
 	nobody := func(_, _ *modelGuest) bool { return false }
 	host := m.random.IntN(len(m.Hosts))
-	sound := !slices.Contains(m.alive, false) && !slices.Contains(m.plugged, false)
+	sound := m.sound()
 	switch n := m.random.IntN(20); {
 	case n < 11:
 		m.ask(m.guests[m.random.IntN(len(m.guests))])
@@ -275,7 +293,9 @@ func (m *model) move(g *modelGuest, host int) {
 		m.t.Fatal(err)
 	}
 	g.host, m.homes[g.Guest] = host, m.Hosts[host].VTEP
-	m.reconfigure()
+	if g.port { // or the documents are what they were
+		m.reconfigure()
+	}
 }
 
 func (m *model) toggleAgent(host int) {
@@ -316,7 +336,7 @@ func (m *model) repair() {
 			m.toggleCable(host)
 		}
 	}
-	m.settle(nil)
+	m.settle()
 }
 
 // linked tells whether packets can come from one guest to another at all.
@@ -421,14 +441,11 @@ func (m *model) meet() {
 
 // settle probes until packets go where they should, and stay so. Meanwhile
 // nothing comes twice, nor to where it never may, and what is steady is there.
-func (m *model) settle(steady func(from, to *modelGuest, group netip.Addr) bool) {
+func (m *model) settle() {
 	m.t.Helper()
-	sound := !slices.Contains(m.alive, false) && !slices.Contains(m.plugged, false)
-	expected := m.expected()
-	good := 0
+	expected, good := m.expected(), 0
 	for deadline := time.Now().Add(60 * time.Second); good < 3; time.Sleep(50 * time.Millisecond) {
-		numbers := m.probe()
-		wrong := m.judge(numbers, expected, sound, steady)
+		wrong := m.judge(m.probe(), expected)
 		if m.t.Failed() {
 			m.t.FailNow()
 		}
@@ -437,6 +454,17 @@ func (m *model) settle(steady func(from, to *modelGuest, group netip.Addr) bool)
 		}
 		if time.Now().After(deadline) {
 			m.t.Fatalf("the world does not settle:\n%s", strings.Join(wrong, "\n"))
+		}
+	}
+	if !m.sound() {
+		return
+	}
+	m.steady = make(map[delivery]bool)
+	for f := range expected {
+		for _, to := range m.guests {
+			if d := (delivery{f.from, to, f.group}); m.wanted(d) {
+				m.steady[d] = true
+			}
 		}
 	}
 }
@@ -456,8 +484,9 @@ func (m *model) onlyOnce() {
 
 // judge compares where packets have come with where they should, and returns
 // what is not so yet. In a world that is not sound some may get more.
-func (m *model) judge(numbers map[flow]uint64, expected map[flow]map[*modelGuest]bool, sound bool, steady func(from, to *modelGuest, group netip.Addr) bool) (wrong []string) {
+func (m *model) judge(numbers map[flow]uint64, expected map[flow]map[*modelGuest]bool) (wrong []string) {
 	m.t.Helper()
+	sound := m.sound()
 	for f, number := range numbers {
 		for _, to := range m.guests {
 			n, should := m.witnesses[to.Guest].Copies(f.from.senders[f.group].Stream, number), expected[f][to]
@@ -467,8 +496,8 @@ func (m *model) judge(numbers map[flow]uint64, expected map[flow]map[*modelGuest
 				m.t.Errorf("%s came %d times", what, n)
 			case n == 1 && (to == f.from || to.segment != f.from.segment):
 				m.t.Errorf("%s came, which it never may", what)
-			case n == 0 && should && steady != nil && steady(f.from, to, f.group):
-				m.t.Errorf("%s was lost, though it concerns neither", what)
+			case n == 0 && m.steady[delivery{f.from, to, f.group}]:
+				m.t.Errorf("%s was lost, though it has been asked for all the time", what)
 			case n == 0 && should:
 				wrong = append(wrong, what+" does not come")
 			case n == 1 && !should && sound:
