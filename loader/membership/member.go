@@ -51,6 +51,7 @@ type link struct {
 
 	// What its silence means.
 	settles   instant // when its first answers are in
+	silent    bool    // it has not told since it was first asked, and more queries come
 	settling  bool    // a port that is counted in unsettled
 	knownTo   instant // until when what it has told is all it wants
 	allAt     instant // when a Host first said that it has told all
@@ -223,6 +224,7 @@ func (l *link) mistrust(t *Table) {
 
 // heard notes that the member tells.
 func (l *link) heard(t *Table) {
+	l.silent = false
 	switch l.member.Kind {
 	case Port:
 		l.heardPort(t)
@@ -254,7 +256,7 @@ func (l *link) heardPort(t *Table) {
 	l.member.awake = true
 	for _, f := range Families {
 		o := &l.member.links[f.slot()]
-		o.settles = t.in(joinResponse + joinMargin)
+		o.settles, o.silent = t.in(joinResponse+joinMargin), false
 		o.review(t)
 		t.wakeBy(o, o.settles)
 		o.firsts = max(o.firsts, 1)

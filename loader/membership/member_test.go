@@ -124,6 +124,16 @@ func TestLateGuest(t *testing.T) {
 	r.report(port2, rec(ChangeToExclude, "ff02::1:ff00:8"))
 	r.wantSent("awake", r.sent("report"))
 
+	// An agent that is starved asks late, and waits for the answers all the same.
+	r = fresh(t, testConfig(), port1)
+	r.now = r.now.Add(20 * time.Second)
+	r.Advance(r.now)
+	r.want("asked late", r.everywhere(IPv4), "port 1")
+	r.pass(12*time.Second - 1)
+	r.want("asked late, 12 s before", r.everywhere(IPv4), "port 1")
+	r.pass(1)
+	r.want("asked late, 12 s ago", r.everywhere(IPv4), "")
+
 	// One that is awake from the start does not wait for the last query.
 	r = fresh(t, testConfig(), port1)
 	r.pass(half)

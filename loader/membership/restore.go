@@ -41,7 +41,7 @@ func (t *Table) Restore(now time.Time, who Member, group netip.Addr, mode Mode, 
 // family was all: the member is not unsure.
 func (t *Table) RestoreKnown(now time.Time, who Member, f Family) {
 	if l := t.restored(now, who, f); l != nil {
-		l.settles, l.member.awake = 0, true
+		l.settles, l.silent, l.member.awake = 0, false, true
 		l.known(t)
 		l.review(t)
 	}
