@@ -189,8 +189,8 @@ func TestQueriesRunOut(t *testing.T) {
 			return q
 		}, 11, 12, true},
 		{"specific", 0, func(i int) Message { return query(IPv6, 2, fmt.Sprintf("ff0e::%x", i+1)) }, 69, 70, true},
-		{"specific, to many", 10000, func(i int) Message { return query(IPv6, 2, fmt.Sprintf("ff0e::%x", i+1)) }, 6, 7, true},
-		{"general, to very many", 30000, func(i int) Message {
+		{"specific, to many", 5000, func(i int) Message { return query(IPv6, 2, fmt.Sprintf("ff0e::%x", i+1)) }, 13, 14, true},
+		{"general, to very many", 20000, func(i int) Message {
 			q := query(IPv6, 2, "")
 			q.MaxResponse = time.Duration(i%1000) * time.Millisecond
 			return q
@@ -254,5 +254,68 @@ func TestOverflowGoes(t *testing.T) {
 		if strings.Contains(line, "advertisement") {
 			t.Errorf("%q, of a port that has gone", line)
 		}
+	}
+}
+
+// A port has so many sources in all its groups together; beyond that it gets
+// groups from any source.
+func TestSourcesOfPort(t *testing.T) {
+	cfg := testConfig()
+	cfg.GroupsPerPort, cfg.Sources = 10, 8
+	r := newRig(t, cfg, port1, port2, foreign1)
+	var sources []string
+	for i := range 8 {
+		sources = append(sources, fmt.Sprintf("10.0.0.%d", i+1))
+	}
+	group := func(i int) string { return fmt.Sprintf("232.1.1.%d", i+1) }
+	const kept = "include 10.0.0.1:260 10.0.0.2:260 10.0.0.3:260 10.0.0.4:260 10.0.0.5:260 10.0.0.6:260 10.0.0.7:260 10.0.0.8:260"
+	for _, m := range []Member{port1, port2, foreign1} {
+		for i := range 6 {
+			r.report(m, rec(ModeIsInclude, group(i), sources...))
+			want := kept
+			if m.Kind == Port && i == 5 {
+				want = "exclude 260"
+			}
+			r.want(fmt.Sprintf("%s, group %d", m, i), r.state(m, group(i)), want)
+		}
+	}
+	if got := r.Counters().Limits; got[LimitKey{port1, LimitSources}] != 1 || got[LimitKey{foreign1, LimitSources}] != 0 {
+		t.Errorf("limits %v", got)
+	}
+	// An exclude list is cut.
+	r.report(port1, rec(ModeIsExclude, group(6), sources...))
+	r.want("exclude", r.state(port1, group(6)), "exclude 260")
+	// What is not wanted any more makes room.
+	r.report(port1, rec(ChangeToInclude, group(0)))
+	r.report(port1, rec(ModeIsExclude, group(1)))
+	r.pass(3 * time.Second)
+	r.report(port1, rec(ModeIsInclude, group(7), sources...))
+	r.want("after a leave", r.state(port1, group(7)), kept)
+	r.report(port1, rec(ModeIsExclude, group(6), sources...))
+	r.want("exclude after a leave", r.state(port1, group(6)), strings.Replace(kept, "include", "exclude 260", 1))
+	r.report(port1, rec(BlockOldSources, group(5), sources...))
+	r.want("no room to note what is blocked", r.state(port1, group(5)), "exclude 257")
+	r.pass(300 * time.Second)
+	if m := r.members[port1]; m.sources != 0 || m.groups != 0 {
+		t.Errorf("%d sources and %d groups are counted, and nothing is wanted", m.sources, m.groups)
+	}
+}
+
+// With no room for sources at all, who wants some gets all.
+func TestNoSources(t *testing.T) {
+	const group, a, b = "239.1.2.3", "10.0.0.1", "10.0.0.2"
+	cfg := testConfig()
+	cfg.Sources = 0
+	for _, kind := range []RecordType{ModeIsInclude, ModeIsExclude, ChangeToInclude, ChangeToExclude, AllowNewSources} {
+		r := newRig(t, cfg, port1, host1)
+		r.sent()
+		r.report(port1, rec(kind, group, a, b))
+		r.want(kind.String(), r.state(port1, group), "exclude 260")
+		r.wantSent(kind.String(), r.sent("general"), "host 1: report TO_EX 239.1.2.3 {}")
+		r.report(port1, rec(BlockOldSources, group, a))
+		r.want("BLOCK", r.state(port1, group), "exclude 260")
+		r.report(port1, rec(ChangeToInclude, group))
+		r.pass(2 * time.Second)
+		r.want("a leave", r.state(port1, group), "nothing")
 	}
 }
