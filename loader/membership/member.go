@@ -46,7 +46,7 @@ type link struct {
 	// Asking, in querier.go.
 	nextQuery instant
 	firsts    int     // queries to come of those at the start
-	quick     bool    // the next takes over from another querier
+	takesOver bool    // the next takes over from another querier
 	asked     instant // when joinResponse was last given to answer
 
 	// What its silence means.

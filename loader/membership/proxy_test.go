@@ -299,7 +299,7 @@ func TestMessagesPerSecond(t *testing.T) {
 		r := newRig(t, cfg, members...)
 		const perReport = 100
 		messages := 0
-		for i := range 2000 {
+		for i := range 3000 {
 			var records []Record
 			for j := range perReport {
 				kind := ChangeToExclude
@@ -315,12 +315,10 @@ func TestMessagesPerSecond(t *testing.T) {
 			for _, s := range r.Outbox() {
 				messages += len(s.To)
 			}
-			if i == 999 {
-				messages = 0 // the first second begins with a rest
-			}
 		}
-		if messages > 22000 || messages == 0 {
-			t.Errorf("%d hosts: %d messages in a second", hosts, messages)
+		// The last may be of up to 20 frames to each.
+		if messages > 60000+20*hosts || messages == 0 {
+			t.Errorf("%d hosts: %d messages in three seconds", hosts, messages)
 		}
 	}
 }

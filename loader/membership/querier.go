@@ -28,7 +28,8 @@ func (r *rival) clock() *alarm { return &r.alarm }
 // hear takes a general query of a real router: specific ones elect nobody, as
 // for the kernel's bridge (br_multicast_query_received in br_multicast.c). Of
 // two the lower address is elected (RFC 3376 6.6.2). Its queries do for ours
-// only if they come as often and give no more time to answer.
+// only if they come as often and give no more time to answer; and, as one may be
+// late, for half an interval more.
 func (r *rival) hear(t *Table, from *member, msg *Message) {
 	if r.until > t.now && r.addr.Less(msg.Source) {
 		return
@@ -38,7 +39,7 @@ func (r *rival) hear(t *Table, from *member, msg *Message) {
 	r.robustness, r.interval, r.response = msg.Robustness, msg.QueryInterval, msg.MaxResponse
 	r.until, r.serves = t.in(at.absence()), 0
 	if r.interval <= at.interval && r.response <= at.response {
-		r.serves = t.in(at.interval + at.response/2)
+		r.serves = t.in(at.interval * 3 / 2)
 	}
 	t.wakeBy(r, r.until)
 }
@@ -59,6 +60,7 @@ func (r *rival) wake(t *Table) {
 		t.wakeBy(r, r.until)
 	} else if r.behind == nil {
 		for _, m := range t.order {
+			m.links[r.family.slot()].takesOver = true
 			m.links[r.family.slot()].askAgain(t)
 		}
 	}
@@ -119,11 +121,11 @@ func (l *link) startAsking(t *Table) {
 	t.wakeBy(l, t.now)
 }
 
-// askAgain asks soon, and begins the member's interval of queries anew.
+// askAgain asks now, and begins the member's interval of queries anew.
 func (l *link) askAgain(t *Table) {
 	if l.member.Kind != Host {
-		l.nextQuery, l.quick = min(l.nextQuery, t.now), true
-		t.wakeBy(l, l.nextQuery)
+		l.nextQuery = t.now
+		t.wakeBy(l, t.now)
 	}
 }
 
@@ -143,15 +145,19 @@ func (l *link) ask(t *Table) {
 	case !t.HasQuerier(l.family):
 		return
 	case !first && r.serves > t.now:
-		// Whoever takes over does not know what was answered meanwhile.
-		l.nextQuery, l.quick = r.serves, true
+		l.nextQuery, l.takesOver = r.serves, true
 		return
 	case !first && !t.cfg.Querier:
 		return
 	}
+	if l.takesOver {
+		// What was told to the other querier does not last much longer.
+		l.takesOver, first = false, true
+		l.firsts = max(l.firsts, min(at.robustness, len(startupGaps)+1))
+	}
 	msg := l.question(t)
-	if first || l.quick {
-		msg.MaxResponse, l.asked, l.quick = joinResponse, t.now, false
+	if first {
+		msg.MaxResponse, l.asked = joinResponse, t.now
 	}
 	l.put(t, msg)
 	if l.told != nil {

@@ -76,11 +76,11 @@ func TestRealQuerier(t *testing.T) {
 				}
 				return when
 			}
-			if got := ours(129); len(got) > 0 {
+			if got := ours(187); len(got) > 0 {
 				t.Errorf("%s: queries of ours %q", c.behind, got)
 			}
 			// It is late: it need not be the querier of these ports any more.
-			r.wantSent("ours", ours(131), "2m10s 1s", "4m15s 10s")
+			r.wantSent("ours", ours(73), "3m8s 1s", "3m15s 1s")
 			if _, ok := r.Querier(f); !ok {
 				t.Error("nobody is querier")
 			}
@@ -519,6 +519,19 @@ func TestTakeover(t *testing.T) {
 	r.setMembers(port1)
 	r.Advance(r.now)
 	r.wantSent("gone with its port", r.sent("report", "general query v2"), "port 1: general query v3 1s")
+	r.pass(8 * time.Second)
+	r.wantSent("once more", r.sent("report", "general query v2"), "port 1: general query v3 1s")
 	r.pass(125 * time.Second)
 	r.wantSent("later", r.sent("report", "general query v2"), "port 1: general query v3 10s")
+
+	// A silent one is noticed before what it was told runs out, and of our queries
+	// one may be lost.
+	r = newRig(t, testConfig(), port1, port2)
+	r.hear(port2, query(IPv4, 3, ""))
+	r.report(port1, rec(ModeIsExclude, "239.1.1.1"))
+	r.sent()
+	r.pass(250 * time.Second)
+	r.wantSent("silent", slices.DeleteFunc(r.sent("report", "general query v2"), func(line string) bool { return !strings.HasPrefix(line, "port 1") }),
+		"port 1: general query v3 1s", "port 1: general query v3 1s")
+	r.want("what it was told", r.state(port1, "239.1.1.1"), "exclude 10")
 }
