@@ -104,7 +104,6 @@ func (f *filter) remove(t *Table) {
 	if i, ok := g.find(f.link.member); ok {
 		g.filters = slices.Delete(g.filters, i, i+1)
 	}
-	f.keep(nil)
 	f.link.groups--
 	f.link.member.groups--
 	if len(g.filters) == 0 {

@@ -383,6 +383,15 @@ func TestNoQuerierIsNotAll(t *testing.T) {
 	if n := ends(time.Hour); n > 0 {
 		t.Errorf("%d reports are ended after the querier has gone", n)
 	}
+	r.SetConfig(r.now, testConfig())
+	for _, f := range Families {
+		ask := query(f, newest(f), "")
+		ask.SourceMAC, ask.MaxResponse = hostMAC, time.Second
+		r.hear(host1, ask)
+	}
+	if n := ends(2 * time.Second); n > 0 {
+		t.Errorf("%d answers are ended before the port had its time again", n)
+	}
 }
 
 // Of a member that goes nothing stays.
@@ -463,6 +472,8 @@ func TestRestore(t *testing.T) {
 			t.Errorf("no %q in\n\t%s", want, strings.Join(got, "\n\t"))
 		}
 	}
+	r.report(port2)
+	r.want("one that tells again is not new", r.everywhere(IPv6), "host 2,foreign 1")
 	r.pass(20 * time.Second)
 	for _, line := range r.sent() {
 		if strings.Contains(line, "TO_EX") {
