@@ -31,7 +31,7 @@ const (
 	DropFrameCut                  = overcastOcDropDROP_FRAME_CUT                   // claims to be IP and is shorter than an IP header
 	DropTunnelAddress             = overcastOcDropDROP_TUNNEL_ADDRESS              // tunnel packet to an address of this host that is not its VTEP
 	DropGroupUnwanted             = overcastOcDropDROP_GROUP_UNWANTED              // to a group that nobody here or there wants from this source
-	DropSnoopLimited              = overcastOcDropDROP_SNOOP_LIMITED               // membership message beyond what a port may send
+	DropSnoopLimited              = overcastOcDropDROP_SNOOP_LIMITED               // membership message beyond what a port or a remote may send
 	DropSnoopOversized            = overcastOcDropDROP_SNOOP_OVERSIZED             // membership message larger than any that the agent takes
 	DropNeighborAnswered          = overcastOcDropDROP_NEIGHBOR_ANSWERED           // ARP request or neighbour solicitation, answered on its port in the owner's name
 	DropPortBroadcast             = overcastOcDropDROP_PORT_BROADCAST              // beyond what the port's governor lets broadcasts cost
@@ -72,7 +72,7 @@ var dropReasons = [...]struct{ name, text string }{
 	{"FRAME_CUT", "claims to be IP and is shorter than an IP header"},
 	{"TUNNEL_ADDRESS", "tunnel packet to an address of this host that is not its VTEP"},
 	{"GROUP_UNWANTED", "to a group that nobody here or there wants from this source"},
-	{"SNOOP_LIMITED", "membership message beyond what a port may send"},
+	{"SNOOP_LIMITED", "membership message beyond what a port or a remote may send"},
 	{"SNOOP_OVERSIZED", "membership message larger than any that the agent takes"},
 	{"NEIGHBOR_ANSWERED", "ARP request or neighbour solicitation, answered on its port in the owner's name"},
 	{"PORT_BROADCAST", "beyond what the port's governor lets broadcasts cost"},

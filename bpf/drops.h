@@ -35,7 +35,7 @@
 	X(FRAME_CUT,           "claims to be IP and is shorter than an IP header") \
 	X(TUNNEL_ADDRESS,      "tunnel packet to an address of this host that is not its VTEP") \
 	X(GROUP_UNWANTED,      "to a group that nobody here or there wants from this source") \
-	X(SNOOP_LIMITED,       "membership message beyond what a port may send") \
+	X(SNOOP_LIMITED,       "membership message beyond what a port or a remote may send") \
 	X(SNOOP_OVERSIZED,     "membership message larger than any that the agent takes") \
 	X(NEIGHBOR_ANSWERED,   "ARP request or neighbour solicitation, answered on its port in the owner's name") \
 	X(PORT_BROADCAST,      "beyond what the port's governor lets broadcasts cost") \

@@ -15,7 +15,8 @@ import (
 	"overcast/bpf"
 )
 
-// Event is a frame that the programs hand to the agent.
+// Event is a frame that the programs hand to the agent. One without a frame
+// comes once, behind those that were handed over before the agent was there.
 type Event struct {
 	Segment uint32 // slot
 	Ifindex uint32 // the port that it came in on; 0: from a remote
@@ -43,6 +44,10 @@ func readEvents(events *ebpf.Map, log *slog.Logger) (*eventReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading oc_events: %w", err)
 	}
+	if err := reader.Flush(); err != nil {
+		reader.Close()
+		return nil, fmt.Errorf("reading oc_events: %w", err)
+	}
 	c, done := make(chan Event, eventBacklog), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -50,6 +55,10 @@ func readEvents(events *ebpf.Map, log *slog.Logger) (*eventReader, error) {
 			record, err := reader.Read()
 			if errors.Is(err, os.ErrClosed) {
 				return
+			}
+			if errors.Is(err, ringbuf.ErrFlushed) {
+				c <- Event{}
+				continue
 			}
 			if err != nil {
 				log.Error("cannot read oc_events; groups are flooded", "error", err)

@@ -31,6 +31,7 @@ type groups struct {
 	remotes  map[uint32]policy.Remote  // by slot
 	segments map[uint32]*segmentGroups // by slot, those that snoop
 	timer    *time.Timer
+	behind   bool              // what was handed over before we came is not taken yet
 	beat     time.Time         // when the programs were last told that we read
 	full     string            // what the MDB has no room for
 	retry    time.Time         // when that is tried again
@@ -63,6 +64,7 @@ func openGroups(set *maps.Set, runDir string, log *slog.Logger) (*groups, error)
 		segments: make(map[uint32]*segmentGroups),
 		failed:   make(map[string]string),
 		timer:    time.NewTimer(0),
+		behind:   true,
 	}
 	g.earlier = g.readEarlier(runDir)
 	return g, nil
@@ -192,6 +194,10 @@ func (g *groups) wantProbes() {
 // receive takes a frame that the programs have handed over, and tells whether
 // a host has come to life by it.
 func (g *groups) receive(now time.Time, e Event) (revived bool) {
+	if e.Frame == nil {
+		g.behind = false
+		return false
+	}
 	if p, ok := parseProbe(e.Frame); ok {
 		return g.probed(now, e, p)
 	}
@@ -307,6 +313,7 @@ func (g *groups) flush(now time.Time) error {
 		remove = append(remove, stale...)
 		if all {
 			whole = append(whole, s)
+			g.version++ // who gets everything, though no entry may tell of it
 		} else if s.all && s.wait.Before(next) {
 			next = s.wait
 		}
@@ -385,8 +392,21 @@ func (g *groups) send(s *segmentGroups, message membership.Send) {
 	}
 }
 
+// begin tells the programs to believe the MDB, when it has what was handed over
+// before we came. Without that, who has asked for a group meanwhile, and has got
+// it as all groups were flooded, would lose it for a moment.
+func (g *groups) begin(now time.Time) error {
+	if !g.beat.IsZero() {
+		return nil
+	}
+	return g.tellPrograms(now)
+}
+
 // tellPrograms says for which segments the MDB may be believed.
 func (g *groups) tellPrograms(now time.Time) error {
+	if g.behind {
+		return nil
+	}
 	g.beat = now
 	if !g.events.reads() {
 		return nil // they find out by themselves

@@ -77,12 +77,33 @@ func newGroupsWorld(t *testing.T, multicast policy.Multicast) *groupsWorld {
 // start is the start of an agent.
 func (w *groupsWorld) start(set *maps.Set) {
 	w.t.Helper()
+	before := w.snoop(set).Alive
 	var err error
 	if w.groups, err = openGroups(set, w.runDir, slog.New(slog.DiscardHandler)); err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(w.close)
 	w.follow()
+	if w.snoop(set).Alive != before {
+		w.t.Error("the programs are to believe the MDB before it has what waits in the ring")
+	}
+	w.receive(w.now, <-w.events.C)
+	if err := w.begin(w.now); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.snoop(set).Alive == 0 {
+		w.t.Error("the programs are never to believe the MDB")
+	}
+}
+
+// snoop is what the programs are told of the segment.
+func (w *groupsWorld) snoop(set *maps.Set) bpf.Snoop {
+	w.t.Helper()
+	var snoop bpf.Snoop
+	if err := set.Snoops.Lookup(w.segment, &snoop); err != nil {
+		w.t.Fatal(err)
+	}
+	return snoop
 }
 
 func (w *groupsWorld) follow() {
@@ -313,10 +334,7 @@ func TestOtherAgentsAreNotBelieved(t *testing.T) {
 func TestMissedMessagesAreAskedFor(t *testing.T) {
 	w := newGroupsWorld(t, policy.DefaultMulticast())
 	w.later(time.Minute)
-	snoop := bpf.Snoop{}
-	if err := w.set.Snoops.Lookup(w.segment, &snoop); err != nil {
-		t.Fatal(err)
-	}
+	snoop := w.snoop(w.set)
 	if snoop.Alive == 0 || snoop.Lifetime != uint64(260*time.Second) {
 		t.Errorf("the programs are told %+v", snoop)
 	}
@@ -350,11 +368,7 @@ func TestNoSnoopingLeavesNothing(t *testing.T) {
 	if left := w.mdb.Entries(); len(left) != 0 {
 		t.Errorf("left are %v", left)
 	}
-	snoop := bpf.Snoop{}
-	if err := w.set.Snoops.Lookup(w.segment, &snoop); err != nil {
-		t.Fatal(err)
-	}
-	if snoop.Alive != 0 {
+	if w.snoop(w.set).Alive != 0 {
 		t.Error("the programs still hand over what nobody takes")
 	}
 }

@@ -20,8 +20,12 @@ import (
 type GroupsReport struct {
 	Schema   int                   `json:"schema"`
 	Updated  time.Time             `json:"updated"`
+	Full     string                `json:"full,omitempty"` // what the MDB has no room for
 	Segments []SegmentGroupsReport `json:"segments"`
 }
+
+// GroupsSchema is the version of the form of the report.
+const GroupsSchema = 1
 
 // SegmentGroupsReport is that of a segment that snoops.
 type SegmentGroupsReport struct {
@@ -56,8 +60,21 @@ type GroupMemberReport struct {
 	Groups     int           `json:"groups"`
 	Router     *RouterReport `json:"router,omitempty"`     // a multicast router is there
 	Version    int           `json:"version"`              // of MLD or IGMP in which it is told what others want
-	Everything string        `json:"everything,omitempty"` // why it gets every group of the family
+	Everything []FloodReason `json:"everything,omitempty"` // why it gets every group of the family
 }
+
+// FloodReason is why a port or remote gets every group of a family.
+type FloodReason string
+
+// The reasons.
+const (
+	FloodRouter FloodReason = "router" // there is a multicast router
+	FloodLimit  FloodReason = "limit"  // a limit has refused a group of it
+	FloodUnsure FloodReason = "unsure" // it has not told what it wants
+)
+
+// FloodReasons are all of them.
+var FloodReasons = [...]FloodReason{FloodRouter, FloodLimit, FloodUnsure}
 
 // RouterReport is a multicast router.
 type RouterReport struct {
@@ -156,7 +173,7 @@ func WriteGroups(runDir string, r *GroupsReport) error {
 
 // report tells what is known now.
 func (g *groups) report(now time.Time) *GroupsReport {
-	r := &GroupsReport{Schema: 1, Updated: now, Segments: []SegmentGroupsReport{}}
+	r := &GroupsReport{Schema: GroupsSchema, Updated: now, Full: g.full, Segments: []SegmentGroupsReport{}}
 	for _, s := range g.segments {
 		environment, segment, _ := strings.Cut(s.object, "/")
 		sr := SegmentGroupsReport{Environment: environment, Segment: segment}
@@ -219,13 +236,13 @@ func (g *groups) reportMember(now time.Time, m membership.MemberState) GroupMemb
 	if m.Router > 0 {
 		r.Router = &RouterReport{m.RouterMAC.String(), m.RouterAddr, now.Add(m.Router)}
 	}
-	switch {
-	case m.Router > 0:
-		r.Everything = "a multicast router is there"
-	case m.Overflow:
-		r.Everything = "it wants more groups than the limits allow"
-	case m.Unsure:
-		r.Everything = "it has not told what it wants"
+	for _, reason := range []struct {
+		holds bool
+		name  FloodReason
+	}{{m.Router > 0, FloodRouter}, {m.Overflow, FloodLimit}, {m.Unsure, FloodUnsure}} {
+		if reason.holds {
+			r.Everything = append(r.Everything, reason.name)
+		}
 	}
 	return r
 }

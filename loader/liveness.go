@@ -5,6 +5,7 @@ package loader
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 // the relay's VNI, so it is lost where what is to be relayed would be; the agent
 // there answers under the segment's own.
 type liveness struct {
-	ways map[maps.RelayWay]*probedWay
+	ways  map[maps.RelayWay]*probedWay
+	turns uint64 // how often one has come to life or died, or is probed no more
 }
 
 // probedWay is what is known of the way to a relay.
@@ -85,6 +87,7 @@ func (l *liveness) want(ways map[maps.RelayWay]bool) {
 	for way := range l.ways {
 		if !ways[way] {
 			delete(l.ways, way)
+			l.turns++
 		}
 	}
 	for way := range ways {
@@ -101,6 +104,7 @@ func (l *liveness) due(now time.Time, from policy.MAC) (probes map[maps.RelayWay
 	for way, p := range l.ways {
 		if p.alive && now.Sub(p.answered) > probeTimeout {
 			p.alive, died = false, true
+			l.turns++
 		}
 		if now.Sub(p.sent) < probeInterval {
 			continue
@@ -125,9 +129,13 @@ func (l *liveness) answered(now time.Time, way maps.RelayWay, answer probe) bool
 	if p == nil || answer.nonce == 0 || !slices.Contains(p.nonces[:], answer.nonce) {
 		return false
 	}
-	was := p.alive
-	p.alive, p.answered = true, now
-	return !was
+	p.answered = now
+	if p.alive {
+		return false
+	}
+	p.alive = true
+	l.turns++
+	return true
 }
 
 // alive are the relays that answer.
@@ -139,4 +147,22 @@ func (l *liveness) alive() map[maps.RelayWay]bool {
 		}
 	}
 	return all
+}
+
+// report tells of a host that is probed, for whichever segment; nil if it is not.
+func (l *liveness) report(vtep netip.Addr) *ProbeReport {
+	var r *ProbeReport
+	for way, p := range l.ways {
+		if way.VTEP != vtep {
+			continue
+		}
+		if r == nil {
+			r = &ProbeReport{}
+		}
+		r.Alive = r.Alive || p.alive
+		if p.answered.After(r.Answered) {
+			r.Answered = p.answered
+		}
+	}
+	return r
 }

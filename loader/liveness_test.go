@@ -54,6 +54,9 @@ func TestLiveness(t *testing.T) {
 	if l.answered(now, way, asked) {
 		t.Error("it comes to life twice")
 	}
+	if l.turns != 1 {
+		t.Errorf("it has come to life once, and that is told %d times", l.turns)
+	}
 	now = now.Add(probeInterval)
 	ask()
 	if l.answered(now, way, asked); l.ways[way].answered.Equal(now) {
@@ -69,6 +72,9 @@ func TestLiveness(t *testing.T) {
 	}
 	if !died || l.alive()[way] {
 		t.Error("it does not die")
+	}
+	if l.turns != 2 {
+		t.Errorf("it has come to life and died, and that is told %d times", l.turns)
 	}
 	l.want(nil)
 	if probes, _ := l.due(now.Add(time.Hour), policy.MAC{2}); len(probes) != 0 {

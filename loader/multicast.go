@@ -26,7 +26,7 @@ func (d *Datapath) Take(e Event) error {
 	now := time.Now()
 	revived := d.groups.receive(now, e)
 	revived = d.groups.drain(now) || revived
-	err := d.groups.flush(now)
+	err := errors.Join(d.groups.flush(now), d.groups.begin(now))
 	if revived {
 		err = errors.Join(err, d.Refresh())
 	}
@@ -55,4 +55,10 @@ func (d *Datapath) Groups() *GroupsReport {
 // GroupsVersion is another number when Groups may tell something else.
 func (d *Datapath) GroupsVersion() uint64 {
 	return d.groups.version
+}
+
+// LivenessVersion is another number when a host that is probed has come to life
+// or died since, of which Report tells.
+func (d *Datapath) LivenessVersion() uint64 {
+	return d.groups.live.turns
 }

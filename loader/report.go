@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"overcast/bpf"
+	"overcast/maps"
+	"overcast/policy"
 )
 
 // Report is what the agent writes to run_dir/state.json for whoever reads the
@@ -68,6 +70,31 @@ type SegmentReport struct {
 	VNI         uint32 `json:"vni"`
 	MTU         int    `json:"mtu"`            // bytes of layer 3, in force
 	Configured  int    `json:"mtu_configured"` // 0: auto
+	// Nil where the segment has no relays.
+	Relay *RelayReport `json:"relay,omitempty"`
+}
+
+// RelayReport is how a segment uses relays.
+type RelayReport struct {
+	VNI       uint32            `json:"vni"`
+	Threshold int               `json:"threshold"` // zones with more receivers get one copy
+	Zones     []RelayZoneReport `json:"zones"`
+}
+
+// RelayZoneReport is how a zone is sent to. A list of receivers that has no more
+// of them there than the threshold is sent to one by one all the same.
+type RelayZoneReport struct {
+	Zone       string                 `json:"zone"`
+	Own        bool                   `json:"own"`     // this host's zone, which needs none
+	Members    int                    `json:"members"` // hosts of the segment there, without this one
+	Relay      string                 `json:"relay"`   // the host in use; empty: none, and each member is sent to
+	Candidates []RelayCandidateReport `json:"candidates"`
+}
+
+// RelayCandidateReport is a host that may relay, the preferred one first.
+type RelayCandidateReport struct {
+	Host  string `json:"host"`
+	Alive bool   `json:"alive"` // it answers probes
 }
 
 // PortReport names a port, whether its device is there or not.
@@ -109,6 +136,14 @@ type RemoteReport struct {
 	Foreign bool       `json:"foreign"`
 	MTU     int        `json:"mtu"` // bytes of the largest underlay packet; 0: no route
 	Uplink  string     `json:"uplink,omitempty"`
+	// Nil where nobody needs to know whether the host lives.
+	Probe *ProbeReport `json:"probe,omitempty"`
+}
+
+// ProbeReport is what probes tell of a host.
+type ProbeReport struct {
+	Alive    bool      `json:"alive"`
+	Answered time.Time `json:"answered,omitzero"` // last; zero: never
 }
 
 // ConfigReport is where the state came from and whether it is the latest.
@@ -154,7 +189,7 @@ func (d *Datapath) reportRemotes(r *Report) {
 		slots[remote.Vtep.NetAddr()] = slot
 	}
 	for _, remote := range d.state.Remotes {
-		r.Remotes = append(r.Remotes, RemoteReport{
+		row := RemoteReport{
 			Slot:    slots[remote.VTEP],
 			Host:    remote.Name,
 			VTEP:    remote.VTEP,
@@ -162,7 +197,9 @@ func (d *Datapath) reportRemotes(r *Report) {
 			Foreign: remote.Foreign,
 			MTU:     d.routes.mtus[remote.VTEP],
 			Uplink:  d.machine.byIndex[d.routes.paths[remote.VTEP].Ifindex].name,
-		})
+		}
+		row.Probe = d.groups.live.report(remote.VTEP)
+		r.Remotes = append(r.Remotes, row)
 	}
 }
 
@@ -175,7 +212,7 @@ func (d *Datapath) reportSegments(r *Report) {
 		segment := &d.state.Segments[i]
 		slot := slots[segment.Object()]
 		mtu := int(d.contents.Segments[slot].Mtu)
-		r.Segments = append(r.Segments, SegmentReport{slot, segment.Environment, segment.Name, segment.VNI, mtu, segment.MTU})
+		r.Segments = append(r.Segments, SegmentReport{slot, segment.Environment, segment.Name, segment.VNI, mtu, segment.MTU, d.reportRelays(segment, slot)})
 		for _, port := range segment.Ports {
 			device := d.machine.byName[port.Interface]
 			p := PortReport{
@@ -204,6 +241,27 @@ func (d *Datapath) reportSegments(r *Report) {
 		}
 	}
 	slices.SortFunc(r.Ports, func(a, b PortReport) int { return strings.Compare(a.Object(), b.Object()) })
+}
+
+// reportRelays tells of the relays of a segment, nil where it has none.
+func (d *Datapath) reportRelays(segment *policy.Segment, slot uint32) *RelayReport {
+	relays := d.contents.Relays[slot]
+	if relays == nil {
+		return nil
+	}
+	hosts, alive := make(map[netip.Addr]string), d.groups.live.alive()
+	for _, remote := range d.state.Remotes {
+		hosts[remote.VTEP] = remote.Name
+	}
+	r := &RelayReport{VNI: segment.Relay.VNI, Threshold: relays.Threshold(), Zones: []RelayZoneReport{}}
+	for _, zone := range relays.Zones() {
+		row := RelayZoneReport{Zone: zone.Name, Own: zone.Own, Members: zone.Members, Relay: d.contents.RemoteNames[zone.Relay], Candidates: []RelayCandidateReport{}}
+		for _, vtep := range zone.Candidates {
+			row.Candidates = append(row.Candidates, RelayCandidateReport{hosts[vtep], alive[maps.RelayWay{VTEP: vtep, VNI: segment.Relay.VNI}]})
+		}
+		r.Zones = append(r.Zones, row)
+	}
+	return r
 }
 
 // portState judges a port by its device.

@@ -141,7 +141,7 @@ func (g *groups) restoreMembers(now time.Time, s *segmentGroups, members []membe
 			if m.Router != nil && m.Router.Until.After(now) {
 				s.table.RestoreRouter(now, member, family)
 			}
-			if m.Everything == "" && !(relayed && member.Kind == membership.Host) && now.Sub(g.earlier.told) < restoreWithin {
+			if len(m.Everything) == 0 && !(relayed && member.Kind == membership.Host) && now.Sub(g.earlier.told) < restoreWithin {
 				s.table.RestoreKnown(now, member, family)
 			}
 		}

@@ -97,6 +97,33 @@ func compareWeights(a, b uint64, x, y netip.Addr) int {
 	return x.Compare(y)
 }
 
+// RelayZone is a zone of a segment with relays, as this host sends to it.
+type RelayZone struct {
+	Name       string
+	Own        bool         // this host's, which is sent to directly
+	Members    int          // hosts of the segment there, without this one
+	Candidates []netip.Addr // VTEPs of its relay and backup, in the order of preference; none where one by one is cheap
+	Relay      uint32       // slot of the one in use; 0: none is known to live
+}
+
+// Zones returns the zones of the segment's other hosts, by name.
+func (r *Relays) Zones() []RelayZone {
+	members := make(map[string]int)
+	for _, zone := range r.zones {
+		members[zone]++
+	}
+	var all []RelayZone
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		all = append(all, RelayZone{name, name == r.zone, members[name], r.Probe[name], r.relay[name]})
+	}
+	return all
+}
+
+// Threshold is how many members of a zone are sent to directly at most.
+func (r *Relays) Threshold() int {
+	return r.threshold
+}
+
 // Via returns the destinations by which remotes are reached, in ascending order.
 func (r *Relays) Via(remotes []uint32) []uint32 {
 	if r == nil || len(r.relay) == 0 {

@@ -87,6 +87,10 @@ func TestRelaysAreUsedWhereTheyLive(t *testing.T) {
 			t.Errorf("%s: the list is not in order: an equal one would be written again", c.name)
 		}
 	}
+	want := []RelayZone{{Name: "a", Own: true, Members: 2}, {Name: "b", Members: 6, Candidates: []netip.Addr{first, backup}, Relay: slotOf(contents, number(backup))}, {Name: "c", Members: 4}}
+	if diff := cmp.Diff(want, contents.Relays[1].Zones(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || contents.Relays[1].Threshold() != 4 {
+		t.Errorf("threshold %d; zones (-want +got):\n%s", contents.Relays[1].Threshold(), diff)
+	}
 	// A group with few receivers in the zone goes to them.
 	relays = contents.Relays[1]
 	slot := func(n int) uint32 { return slotOf(contents, n) }

@@ -87,3 +87,49 @@ func (s *Set) forgetGroups(segments []uint32) error {
 	}
 	return s.mdb().remove(keys)
 }
+
+// ReadSnoops reads what the programs know of the MDB of each segment, by slot.
+// Segments of which nothing was ever said are left out. Nothing is changed.
+func (s *Set) ReadSnoops() (map[uint32]bpf.Snoop, error) {
+	all := make(map[uint32]bpf.Snoop)
+	return all, mapped(s.Snoops, func(snoops []bpf.Snoop) error {
+		for slot := range snoops {
+			snoop := &snoops[slot]
+			read := bpf.Snoop{
+				Alive:    atomic.LoadUint64(&snoop.Alive),
+				Lifetime: atomic.LoadUint64(&snoop.Lifetime),
+				Missed:   atomic.LoadUint64(&snoop.Missed),
+			}
+			if read != (bpf.Snoop{}) {
+				all[uint32(slot)] = read
+			}
+		}
+		return nil
+	})
+}
+
+// MDBState is whether the programs go by the MDB of a segment, and if not, why:
+// then they flood all of its groups.
+type MDBState string
+
+// The states of an MDB.
+const (
+	MDBCurrent MDBState = "current" // what it says is done
+	MDBUnread  MDBState = "unread"  // no agent has said that it reads what members ask for
+	MDBMissed  MDBState = "missed"  // a membership message could not be handed to the agent, which has yet to ask again
+	MDBExpired MDBState = "expired" // the agent is silent for longer than memberships last
+)
+
+// JudgeMDB judges as the programs do (mdb_is_current in mdb.h); now is as
+// Monotonic tells it.
+func JudgeMDB(snoop bpf.Snoop, now uint64) MDBState {
+	switch {
+	case snoop.Alive == 0:
+		return MDBUnread
+	case snoop.Missed != 0:
+		return MDBMissed
+	case int64(now-snoop.Alive) >= int64(snoop.Lifetime): // the agent may be a tick ahead
+		return MDBExpired
+	}
+	return MDBCurrent
+}

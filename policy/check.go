@@ -450,6 +450,8 @@ func (c *checker) mac(v value) (MAC, bool) {
 		c.problem(v, want, "%s is a group address", mac)
 	case mac == MAC{}:
 		c.problem(v, want, "%s is nobody's", mac)
+	case mac.IsAgents():
+		c.problem(v, want, "%s begins as the MACs do that agents keep for themselves (0a:6f:63)", mac)
 	default:
 		return mac, true
 	}

@@ -34,3 +34,9 @@ func (m MAC) String() string {
 func (m MAC) IsGroup() bool {
 	return m[0]&1 != 0
 }
+
+// IsAgents tells whether an agent may have the MAC: they know each other by
+// those that begin so.
+func (m MAC) IsAgents() bool {
+	return m[0] == 0x0a && m[1] == 0x6f && m[2] == 0x63
+}

@@ -109,7 +109,7 @@ func pinned(t *testing.T) (flags []string, set *maps.Set) {
 		Host:    policy.Host{Name: "a", VTEP: netip.MustParseAddr("192.0.2.1")},
 		Remotes: []policy.Remote{{Name: "b", VTEP: b}, {Name: "c", VTEP: c, Foreign: true}},
 		Segments: []policy.Segment{
-			{Environment: "shop", EnvironmentGovernor: policy.Governor{Multicast: policy.Rate{Bytes: 1e6}}, Name: "lan", VNI: 4500, Learning: true, FloodUnknown: true, Remotes: []netip.Addr{b}, Ports: []policy.Port{late, web},
+			{Environment: "shop", EnvironmentGovernor: policy.Governor{Multicast: policy.Rate{Bytes: 1e6}}, Name: "lan", VNI: 4500, Learning: true, FloodUnknown: true, Multicast: policy.Multicast{Snooping: true}, Remotes: []netip.Addr{b}, Ports: []policy.Port{late, web},
 				FDB:             []policy.Entry{{MAC: web.MAC, Port: "web"}, {MAC: late.MAC, Port: "late"}, {MAC: policy.MAC{2, 0, 0, 0, 0, 9}, VTEP: b}},
 				NeighborAnswers: true, Neighbors: []policy.Neighbor{{IP: netip.MustParseAddr("10.0.0.1"), MAC: web.MAC, Port: "web"}, {IP: netip.MustParseAddr("10.0.0.2"), MAC: late.MAC, Port: "late"},
 					{IP: netip.MustParseAddr("fe80::9"), MAC: policy.MAC{2, 0, 0, 0, 0, 9}, VTEP: b}}},
@@ -186,11 +186,15 @@ func rowsOf(t *testing.T, verb string, got result) []map[string]any {
 		t.Errorf("%s: the schema is not first: %.60s", verb, got.out)
 	}
 	var list []map[string]any
+	delete(document, beside[verb])
 	if err := json.Unmarshal(document[verb], &list); err != nil || string(document["schema"]) != "1" || len(document) != 2 {
 		t.Fatalf("%s: %v, want schema 1 and a list of %s: %s", verb, err, verb, got.out)
 	}
 	return list
 }
+
+// beside are the lists that verbs have beside the one of their name.
+var beside = map[string]string{"groups": "segments"}
 
 func pick(list []map[string]any, keys ...string) [][]any {
 	var picked [][]any
@@ -271,7 +275,7 @@ func TestVerbs(t *testing.T) {
 func TestForms(t *testing.T) {
 	flags, _ := pinned(t)
 	snake := regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
-	for _, verb := range []string{"status", "ports", "segments", "remotes", "fdb", "neighbors", "drops"} {
+	for _, verb := range []string{"status", "ports", "segments", "remotes", "fdb", "groups", "neighbors", "drops"} {
 		for _, more := range [][]string{nil, {"--raw"}, {"--environment", "nosuch"}} {
 			if verb == "status" && len(more) == 2 {
 				continue // it has nothing to choose from
@@ -328,7 +332,7 @@ func TestRaw(t *testing.T) {
 func TestRawTable(t *testing.T) {
 	flags, _ := pinned(t)
 	var all strings.Builder
-	for _, verb := range []string{"ports", "segments", "remotes", "fdb", "neighbors", "drops", "status"} {
+	for _, verb := range []string{"ports", "segments", "remotes", "fdb", "groups", "neighbors", "drops", "status"} {
 		got := overcast(t, append([]string{verb, "--raw"}, flags...)...)
 		if got.code != 0 || got.errs != "" || strings.Contains(got.out, "Pad") || strings.Contains(got.out, "map[") || strings.Contains(got.out, "{_") {
 			t.Errorf("%s: %+v", verb, got)

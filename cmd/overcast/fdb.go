@@ -72,20 +72,30 @@ func (n names) segment(slot uint32) string {
 func (n names) row(key bpf.FDBKey, entry bpf.FDBEntry) fdbRow {
 	row := fdbRow{Segment: n.segment(key.Segment), MAC: policy.MAC(key.Mac).String()}
 	if entry.Kind == bpf.KindRemote {
-		row.Kind, row.Where = "remote", n.remotes[entry.Id]
-		if row.Where == "" {
-			row.Where = "slot " + number(entry.Id)
-		}
+		row.Kind, row.Where = "remote", n.remote(entry.Id)
 		return row
 	}
-	row.Kind, row.Where = "port", n.ports[entry.Id]
-	switch {
-	case entry.Id == 0:
+	row.Kind, row.Where = "port", n.port(entry.Id)
+	if entry.Id == 0 {
 		row.Where = "a port without a device"
-	case row.Where == "":
-		row.Where = device(entry.Id)
 	}
 	return row
+}
+
+// port returns a port's name; without a report, its ifindex.
+func (n names) port(ifindex uint32) string {
+	if name, ok := n.ports[ifindex]; ok {
+		return name
+	}
+	return device(ifindex)
+}
+
+// remote returns a remote's host; without a report, its slot.
+func (n names) remote(slot uint32) string {
+	if name, ok := n.remotes[slot]; ok {
+		return name
+	}
+	return "slot " + number(slot)
 }
 
 func readFDB(v *view, s *scope) ([]fdbRow, error) {

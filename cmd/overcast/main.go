@@ -101,7 +101,7 @@ func command() *cobra.Command {
 	must(root.MarkPersistentFlagDirname("run-dir"))
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp)))
 	root.AddCommand(
-		statusCommand(o), portsCommand(o), segmentsCommand(o), remotesCommand(o), fdbCommand(o), neighborsCommand(o), dropsCommand(o),
+		statusCommand(o), portsCommand(o), segmentsCommand(o), remotesCommand(o), fdbCommand(o), groupsCommand(o), neighborsCommand(o), dropsCommand(o),
 		checkCommand(o), unloadCommand(o), versionCommand(o),
 	)
 	return root

@@ -84,7 +84,7 @@ func TestMapsOfAnotherVersion(t *testing.T) {
 func TestNothingLoaded(t *testing.T) {
 	flags := nowhere(t)
 	want := "overcast: no datapath is loaded at " + flags[1] + ": start overcastd, or set --pin-path\n"
-	for _, verb := range []string{"status", "ports", "segments", "remotes", "fdb", "drops"} {
+	for _, verb := range []string{"status", "ports", "segments", "remotes", "fdb", "groups", "drops"} {
 		for _, more := range [][]string{nil, {"-o", "json"}, {"--raw"}, {"--watch"}} {
 			args := append(append([]string{verb}, flags...), more...)
 			if got := overcast(t, args...); got.code != 1 || got.out != "" || got.errs != want {
@@ -110,7 +110,7 @@ func TestHelp(t *testing.T) {
 		if got.code != 0 || got.errs != "" {
 			t.Errorf("%v: %+v", args, got)
 		}
-		for _, verb := range []string{"check", "completion", "drops", "fdb", "ports", "remotes", "segments", "status", "unload", "version"} {
+		for _, verb := range []string{"check", "completion", "drops", "fdb", "groups", "ports", "remotes", "segments", "status", "unload", "version"} {
 			if !regexp.MustCompile(`(?m)^  ` + verb + ` +[A-Z]`).MatchString(got.out) {
 				t.Errorf("%v does not list %s", args, verb)
 			}

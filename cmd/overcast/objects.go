@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"overcast/bpf"
+	"overcast/loader"
 )
 
 // counters are packets and bytes, in from and out to the object.
@@ -121,6 +122,8 @@ type segmentRow struct {
 	UnknownUnicast string `json:"unknown_unicast"`
 	Ports          int    `json:"ports"`
 	Remotes        int    `json:"remotes"`
+	// Absent where the segment has no relays.
+	Relay *loader.RelayReport `json:"relay,omitempty"`
 	counters
 	Replication []replication `json:"replication"` // by class
 }
@@ -134,6 +137,13 @@ func readSegments(v *view, sc *scope) ([]segmentRow, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The list of remotes has a relay in the place of those that it sends to.
+	members := make(map[uint32]int)
+	for key, member := range snapshot.VTEPs {
+		if key.Vni != 0 && member.Remote&bpf.Relay == 0 {
+			members[member.Segment]++
+		}
+	}
 	var rows []segmentRow
 	for _, s := range v.report.Segments {
 		if !sc.hasSegment(s.Slot) {
@@ -143,7 +153,7 @@ func readSegments(v *view, sc *scope) ([]segmentRow, error) {
 		row := segmentRow{
 			Segment: s.Object(), VNI: s.VNI, MTU: int(value.Mtu), MTUConfigured: s.Configured,
 			Learning: value.Flags&bpf.SegmentLearning != 0, UnknownUnicast: "drop",
-			Ports: len(snapshot.List(value.Ports)), Remotes: len(snapshot.List(value.Remotes)),
+			Ports: len(snapshot.List(value.Ports)), Remotes: members[s.Slot], Relay: s.Relay,
 		}
 		if value.Flags&bpf.SegmentFloodUnknown != 0 {
 			row.UnknownUnicast = "flood"
@@ -159,6 +169,43 @@ func readSegments(v *view, sc *scope) ([]segmentRow, error) {
 	return rows, nil
 }
 
+// zones tells in a line each how zones are sent to.
+func zones(relay *loader.RelayReport) string {
+	if relay == nil {
+		return ""
+	}
+	lines := make([]string, len(relay.Zones))
+	for i, zone := range relay.Zones {
+		lines[i] = zone.Zone + ", " + number(zone.Members) + " hosts: " + zoneWay(zone)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func zoneWay(zone loader.RelayZoneReport) string {
+	switch {
+	case zone.Own:
+		return "this host's own"
+	case len(zone.Candidates) == 0:
+		return "one by one"
+	}
+	hosts := make([]string, len(zone.Candidates))
+	for i, candidate := range zone.Candidates {
+		switch {
+		case candidate.Host == zone.Relay:
+			hosts[i] = "by " + candidate.Host
+		case candidate.Alive:
+			hosts[i] = candidate.Host + " is backup"
+		default:
+			hosts[i] = candidate.Host + " is silent"
+		}
+	}
+	way := strings.Join(hosts, ", ")
+	if zone.Relay == "" {
+		way = "one by one, as " + way
+	}
+	return way
+}
+
 func segmentsCommand(o *options) *cobra.Command {
 	columns := append([]column[segmentRow]{
 		{"SEGMENT", false, func(r segmentRow) string { return r.Segment }},
@@ -168,6 +215,19 @@ func segmentsCommand(o *options) *cobra.Command {
 		{"UNKNOWN", true, func(r segmentRow) string { return r.UnknownUnicast }},
 		{"PORTS", false, func(r segmentRow) string { return number(r.Ports) }},
 		{"REMOTES", false, func(r segmentRow) string { return number(r.Remotes) }},
+		{"RELAY VNI", true, func(r segmentRow) string {
+			if r.Relay == nil {
+				return ""
+			}
+			return number(r.Relay.VNI)
+		}},
+		{"THRESHOLD", true, func(r segmentRow) string {
+			if r.Relay == nil {
+				return ""
+			}
+			return number(r.Relay.Threshold)
+		}},
+		{"ZONES", true, func(r segmentRow) string { return zones(r.Relay) }},
 	}, slices.Concat(counterColumns(func(r segmentRow) counters { return r.counters }),
 		replicationColumns(func(r segmentRow) []replication { return r.Replication }))...)
 	return list(o, verb[segmentRow]{name: "segments", short: "Show the segments that this host is a member of", rawMaps: []string{"oc_segments", "oc_vnis", "oc_floods", "oc_stats", "oc_copies"}, columns: columns, read: readSegments})
@@ -183,6 +243,8 @@ type remoteRow struct {
 	Uplink  string `json:"uplink"`
 	NextHop string `json:"next_hop"`
 	MTU     int    `json:"mtu"` // bytes of the largest underlay packet
+	// Absent where nobody needs to know whether the host lives.
+	Probe *loader.ProbeReport `json:"probe,omitempty"`
 	counters
 }
 
@@ -198,7 +260,7 @@ func readRemotes(v *view, s *scope) ([]remoteRow, error) {
 		}
 		value := snapshot.Remotes[r.Slot]
 		path := value.CurrentPath()
-		row := remoteRow{Host: r.Host, VTEP: addr(r.VTEP), Zone: r.Zone, Foreign: r.Foreign, Uplink: r.Uplink, MTU: r.MTU, Route: "none"}
+		row := remoteRow{Host: r.Host, VTEP: addr(r.VTEP), Zone: r.Zone, Foreign: r.Foreign, Uplink: r.Uplink, MTU: r.MTU, Probe: r.Probe, Route: "none"}
 		if path.Ifindex != 0 {
 			row.Route, row.NextHop = "resolved", nextHop(path)
 			if path.Flags&bpf.PathMACs == 0 {
@@ -230,6 +292,12 @@ func remotesCommand(o *options) *cobra.Command {
 		{"VTEP", false, func(r remoteRow) string { return r.VTEP }},
 		{"ZONE", true, func(r remoteRow) string { return r.Zone }},
 		{"FOREIGN", true, func(r remoteRow) string { return strconv.FormatBool(r.Foreign) }},
+		{"ALIVE", true, func(r remoteRow) string {
+			if r.Probe == nil {
+				return ""
+			}
+			return strconv.FormatBool(r.Probe.Alive)
+		}},
 		{"ROUTE", false, func(r remoteRow) string { return r.Route }},
 		{"UPLINK", false, func(r remoteRow) string { return r.Uplink }},
 		{"NEXT HOP", true, func(r remoteRow) string { return r.NextHop }},

@@ -3,19 +3,21 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
 
 	"overcast/bpf"
 	"overcast/maps"
 )
 
 // rawMap is a map as it is. A filter leaves out content; how full the map is
-// stays what it is.
+// stays what it is. Of a ring, the entries are bytes.
 type rawMap struct {
 	Map        string     `json:"map"`
 	Type       string     `json:"type"`
@@ -43,6 +45,7 @@ var rawReaders = map[string]func(*ebpf.Map, *scope) ([]rawEntry, int, error){
 	"oc_fdb_spill":   rawRead((*scope).hasMAC),
 	"oc_fdb_learned": rawRead(func(s *scope, k bpf.FDBKey, e bpf.LearnedEntry) bool { return s.hasMAC(k, e.Where) }),
 	"oc_floods":      rawRead(func(s *scope, k bpf.FloodKey, _ bpf.Flood) bool { return s.hasList(k.List) }),
+	"oc_mdb_floods":  rawRead(func(s *scope, k bpf.FloodKey, _ bpf.Flood) bool { return s.hasList(k.List) }),
 	"oc_governors":   rawRead(func(s *scope, element uint32, _ bpf.Governor) bool { return s.hasGovernor(element) }),
 	"oc_buckets":     rawRead(func(s *scope, element uint32, _ bpf.Bucket) bool { return s.hasGovernor(element) }),
 	"oc_copies":      rawReadPerCPU[uint32, bpf.CopyCount](func(s *scope, element uint32) bool { return s.hasSegment(element / bpf.Classes) }),
@@ -50,6 +53,11 @@ var rawReaders = map[string]func(*ebpf.Map, *scope) ([]rawEntry, int, error){
 	"oc_drops":       rawReadPerCPU[bpf.DropKey, bpf.DropCount]((*scope).hasDrop),
 	"oc_pacers":      rawRead(func(s *scope, slot uint32, _ uint64) bool { return s.hasPort(slot) }),
 
+	"oc_mdb":               rawRead(func(s *scope, k bpf.MDBKey, _ bpf.MDBEntry) bool { return s.hasSegment(k.Segment) }),
+	"oc_groups":            rawReadGroups,
+	"oc_snoops":            rawRead(func(s *scope, slot uint32, _ bpf.Snoop) bool { return s.hasSegment(slot) }),
+	"oc_events":            rawReadEvents,
+	"oc_snoop_pacers":      rawRead(func(s *scope, slot uint32, _ uint64) bool { return s.hasPort(slot) }),
 	"oc_neighbors":         rawRead(func(s *scope, k bpf.NeighborKey, n bpf.Neighbor) bool { return s.hasNeighbor(k, n.Mac) }),
 	"oc_neighbors_learned": rawRead(func(s *scope, k bpf.NeighborKey, n bpf.LearnedNeighbor) bool { return s.hasNeighbor(k, n.Mac) }),
 }
@@ -97,6 +105,31 @@ func rawReadFDB(m *ebpf.Map, s *scope) ([]rawEntry, int, error) {
 		}
 	}
 	return entries, all, err
+}
+
+// rawReadGroups reads the elements of oc_groups that are in use. The others keep
+// what they had, and one in use may be all zeros: a group that nobody wants.
+func rawReadGroups(_ *ebpf.Map, s *scope) ([]rawEntry, int, error) {
+	entries := []rawEntry{} // [] and not null
+	elements, err := s.set.GroupElements()
+	for key, element := range elements {
+		if s.hasSegment(key.Segment) {
+			entries = append(entries, rawEntry{element.Slot, element.Group})
+		}
+	}
+	slices.SortFunc(entries, func(a, b rawEntry) int { return cmp.Compare(a.Key.(uint32), b.Key.(uint32)) })
+	return entries, len(elements), err
+}
+
+// rawReadEvents tells how much waits in a ring for the agent; what that is, is
+// for the agent alone.
+func rawReadEvents(m *ebpf.Map, _ *scope) ([]rawEntry, int, error) {
+	reader, err := ringbuf.NewReader(m)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer reader.Close()
+	return []rawEntry{}, reader.AvailableBytes(), nil
 }
 
 func rawReadPerCPU[K any, V comparable](has func(*scope, K) bool) func(*ebpf.Map, *scope) ([]rawEntry, int, error) {

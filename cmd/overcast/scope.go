@@ -25,6 +25,7 @@ func (f filter) takes(environment, segment, port string) bool {
 // A port stands for its segment where segments are asked for, and a segment for
 // the remotes that share it.
 type scope struct {
+	set       *maps.Set
 	all       bool // there is no filter
 	byPort    bool // a port is asked for, so what has none is not wanted
 	segments  map[uint32]bool
@@ -32,7 +33,7 @@ type scope struct {
 	ports     map[uint32]bool // by ifindex
 	portSlots map[uint32]bool
 	remotes   map[uint32]bool
-	lists     map[uint32]bool     // replication lists of the segments
+	lists     map[uint32]bool     // replication lists of the segments and their groups
 	macs      map[bpf.FDBKey]bool // those behind the wanted ports, if a port is asked for
 
 	environments map[uint32]bool // those of the segments
@@ -41,13 +42,13 @@ type scope struct {
 // scope works out what a filter leaves.
 func (v *view) scope(f filter) (*scope, error) {
 	if f == (filter{}) {
-		return &scope{all: true}, nil
+		return &scope{set: v.set, all: true}, nil
 	}
 	snapshot, err := v.set.Snapshot()
 	if err != nil {
 		return nil, err
 	}
-	s := &scope{byPort: f.port != "", segments: make(map[uint32]bool), vnis: make(map[uint32]bool),
+	s := &scope{set: v.set, byPort: f.port != "", segments: make(map[uint32]bool), vnis: make(map[uint32]bool),
 		ports: make(map[uint32]bool), portSlots: make(map[uint32]bool), remotes: make(map[uint32]bool), lists: make(map[uint32]bool), environments: make(map[uint32]bool)}
 	holds := make(map[string]bool) // segments with a wanted port
 	for _, p := range v.report.Ports {
@@ -62,6 +63,15 @@ func (v *view) scope(f filter) (*scope, error) {
 	for _, segment := range v.report.Segments {
 		if of.takes(segment.Environment, segment.Segment, "") && (!s.byPort || holds[segment.Object()]) {
 			s.addSegment(segment.Slot, snapshot)
+		}
+	}
+	elements, err := v.set.GroupElements()
+	if err != nil {
+		return nil, err
+	}
+	for key, element := range elements {
+		if s.segments[key.Segment] {
+			s.addLists(element.Group.Ports, element.Group.Remotes, element.Group.Zone)
 		}
 	}
 	for key, member := range snapshot.VTEPs {
@@ -93,7 +103,14 @@ func (s *scope) addSegment(slot uint32, snapshot *maps.Snapshot) {
 	value := snapshot.Segments[slot]
 	s.segments[slot], s.vnis[value.Vni] = true, true
 	s.environments[value.Environment] = true
-	for _, list := range []uint32{value.Ports, value.Remotes} {
+	if value.RelayVni != 0 {
+		s.vnis[value.RelayVni] = true
+	}
+	s.addLists(value.Ports, value.Remotes, value.Zone)
+}
+
+func (s *scope) addLists(lists ...uint32) {
+	for _, list := range lists {
 		s.lists[list] = list != 0
 	}
 }

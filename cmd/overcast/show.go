@@ -28,24 +28,48 @@ func (o *options) tabular() bool {
 	return o.output == "table" || o.output == "wide"
 }
 
+// section is a list of what a verb shows.
+type section struct {
+	list  member                         // for programs
+	table func(out io.Writer, wide bool) // for people
+}
+
+// sectionOf makes a section of rows.
+func sectionOf[T any](name string, columns []column[T], rows []T) section {
+	return section{member{name, orEmpty(rows)}, func(out io.Writer, wide bool) { showTable(out, wide, columns, rows) }}
+}
+
 // show prints rows in the form that was asked for.
 func show[T any](out io.Writer, o *options, verb string, columns []column[T], rows []T) error {
+	return showSections(out, o, sectionOf(verb, columns, rows))
+}
+
+func showSections(out io.Writer, o *options, sections ...section) error {
 	switch o.output {
 	case "json":
-		return showJSON(out, verb, rows)
+		return showJSON(out, sections)
 	case "yaml":
 		if o.watch {
 			fmt.Fprintln(out, "---") // or they would be one document
 		}
-		return showYAML(out, verb, rows)
+		return showYAML(out, sections)
 	}
-	showTable(out, o.output == "wide", columns, rows)
+	for i, s := range sections {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		s.table(out, o.output == "wide")
+	}
 	return nil
 }
 
-// document is the schema and then the rows, in this order.
-func document[T any](verb string, rows []T) object {
-	return object{{"schema", schema}, {verb, orEmpty(rows)}}
+// document is the schema and then the lists, in this order.
+func document(sections []section) object {
+	all := object{{"schema", schema}}
+	for _, s := range sections {
+		all = append(all, s.list)
+	}
+	return all
 }
 
 // orEmpty makes [] of what JSON would show as null.
@@ -56,16 +80,17 @@ func orEmpty[T any](rows []T) []T {
 	return rows
 }
 
-func showJSON[T any](out io.Writer, verb string, rows []T) error {
+func showJSON(out io.Writer, sections []section) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(document(verb, rows))
+	return encoder.Encode(document(sections))
 }
 
 // showYAML goes by way of JSON, so that both have the same names.
-func showYAML[T any](out io.Writer, verb string, rows []T) error {
-	text, err := json.Marshal(document(verb, rows))
+func showYAML(out io.Writer, sections []section) error {
+	verb := sections[0].list.key
+	text, err := json.Marshal(document(sections))
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", verb, err)
 	}

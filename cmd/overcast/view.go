@@ -18,11 +18,13 @@ import (
 // gives their contents names.
 type view struct {
 	set      *maps.Set
+	runDir   string
 	report   *loader.Report
-	numbered bool   // there is no report to go by: it is made of the maps
-	alive    bool   // the agent lives; else the report is stale
-	holder   int    // its process; 0: not known
-	warning  string // what whoever reads this should know of the names
+	numbered bool         // there is no report to go by: it is made of the maps
+	alive    bool         // the agent lives; else the report is stale
+	holder   int          // its process; 0: not known
+	warning  string       // what whoever reads this should know of the names
+	known    *knownGroups // once they are asked for
 }
 
 // open opens the pinned maps. Without a report everything is shown by number.
@@ -41,7 +43,7 @@ func (o *options) open() (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{set: set}
+	v := &view{set: set, runDir: o.runDir}
 	if err := v.name(o.runDir); err != nil {
 		set.Close()
 		return nil, err
@@ -74,7 +76,8 @@ type verb[T any] struct {
 	rawMaps []string
 	columns []column[T]
 	read    func(*view, *scope) ([]T, error)
-	whole   bool // it is about the host as a whole, and nothing of it can be chosen
+	beside  func(*view, *scope) (section, error) // one more list, if there is one
+	whole   bool                                 // it is about the host as a whole, and nothing of it can be chosen
 }
 
 // list makes the command of a reading verb: rows that are read, filtered and
@@ -109,10 +112,18 @@ func list[T any](o *options, verb verb[T]) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			sections := []section{sectionOf(verb.name, verb.columns, rows)}
+			if verb.beside != nil {
+				more, err := verb.beside(v, s)
+				if err != nil {
+					return err
+				}
+				sections = append(sections, more)
+			}
 			if v.numbered || o.tabular() {
 				w.warn(v.warning)
 			}
-			return show(w.out, o, verb.name, verb.columns, rows)
+			return showSections(w.out, o, sections...)
 		}
 		if !o.watch {
 			return once()

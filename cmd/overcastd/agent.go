@@ -282,8 +282,8 @@ func (a *agent) heal() {
 	if a.unapplied || a.documentsChanged() {
 		a.reload()
 	}
-	a.groups = writtenGroups{} // the file may have gone
-	_ = a.path.Refresh()       // told by publish
+	a.groups.version = 0 // the file may have gone
+	_ = a.path.Refresh() // told by publish
 	if _, err := a.path.Sweep(); err != nil {
 		a.log.Error("cannot sweep what was learned", "error", err)
 	}

@@ -11,6 +11,7 @@ import (
 // writtenGroups is what has been written of the groups, and what has failed.
 type writtenGroups struct {
 	version uint64
+	lives   uint64 // the version of which hosts live that the report has
 	time    time.Time
 	failure string
 }
@@ -29,12 +30,21 @@ func (a *agent) groupsChanged(err error) {
 		a.log.Error("groups are not as they were asked for; trying again", "error", err)
 	}
 	a.groups.failure = failure
+	if a.path.State() == nil {
+		return // what an earlier agent has told is still so
+	}
+	if lives := a.path.LivenessVersion(); lives != a.groups.lives {
+		a.groups.lives = lives
+		a.publish()
+	}
 	version := a.path.GroupsVersion() + 1 // zero is nothing
 	if a.groups.version == version || time.Since(a.groups.time) < groupsInterval {
 		return
 	}
 	a.groups.version, a.groups.time = version, time.Now()
-	if err := loader.WriteGroups(a.config.RunDir, a.path.Groups()); err != nil {
+	report := a.path.Groups()
+	a.metrics.describeGroups(report)
+	if err := loader.WriteGroups(a.config.RunDir, report); err != nil {
 		a.log.Error("cannot write the groups", "error", err)
 	}
 }

@@ -29,6 +29,7 @@ type metrics struct {
 
 	mu     sync.Mutex
 	report loader.Report
+	groups loader.GroupsReport
 
 	reloads  *prometheus.CounterVec
 	configOK prometheus.Gauge
@@ -90,6 +91,14 @@ func (m *metrics) describe(report *loader.Report) {
 	m.report = *report
 }
 
+// describeGroups takes over who wants which groups. Nobody changes the report
+// any more.
+func (m *metrics) describeGroups(report *loader.GroupsReport) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.groups = *report
+}
+
 func countersOf(object string, labels ...string) []description {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("overcast_"+object+"_"+name, help, labels, nil)
@@ -129,12 +138,13 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{dropPackets, dropBytes, portUp, remoteRoute, inLine, tunnelUp, neighbors, neighborAnswers, segmentMTU, copiedFrames, copiesMade} {
 		out <- d
 	}
+	describeGroupMetrics(out)
 }
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
-	report := m.report
+	report, groups := m.report, m.groups
 	m.mu.Unlock()
 	out <- gauge(inLine, report.Schema != 0 && len(report.Problems) == 0)
 	out <- gauge(tunnelUp, report.Tunnel.Ifindex != 0 && report.Tunnel.Error == "")
@@ -151,6 +161,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		out <- gauge(remoteRoute, r.MTU != 0, r.Host)
 		m.counters(out, bpf.StatsRemotes+r.Slot, remoteCounters, r.Host)
 	}
+	m.groupMetrics(out, &report, &groups)
 	m.neighbors(out, report.Segments)
 	counts, err := m.set.DropCounts()
 	if err != nil {

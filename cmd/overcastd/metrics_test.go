@@ -126,18 +126,24 @@ func gather(t *testing.T, m *metrics) []*dto.MetricFamily {
 	return families
 }
 
-func TestMetrics(t *testing.T) {
-	got := make(map[string]float64)
-	for _, family := range gather(t, testMetrics(t)) {
+// samples are the values of metrics by their names and labels.
+func samples(families []*dto.MetricFamily) map[string]float64 {
+	all := make(map[string]float64)
+	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			var labels []string
 			for _, label := range metric.GetLabel() {
 				labels = append(labels, label.GetName()+"="+label.GetValue())
 			}
 			name := fmt.Sprintf("%s{%s}", family.GetName(), strings.Join(labels, ","))
-			got[name] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+			all[name] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 		}
 	}
+	return all
+}
+
+func TestMetrics(t *testing.T) {
+	got := samples(gather(t, testMetrics(t)))
 	want := map[string]float64{
 		"overcast_config_reloads_total{result=applied}":            1,
 		"overcast_config_reloads_total{result=refused}":            2,
@@ -149,6 +155,7 @@ func TestMetrics(t *testing.T) {
 		"overcast_remote_route{host=b}":                            1,
 		"overcast_remote_route{host=c}":                            0,
 		"overcast_segment_mtu_bytes{environment=shop,segment=lan}": 1450,
+		"overcast_mdb_max_entries{}":                               16,
 
 		"overcast_neighbors{environment=shop,kind=configured,segment=lan}": 2,
 		"overcast_neighbors{environment=shop,kind=learned,segment=lan}":    1,
@@ -199,9 +206,9 @@ func TestMetricsOfProblems(t *testing.T) {
 // Names say the unit, counters end in _total and nothing else does, each has a
 // help, and no label grows without a bound: no MACs, addresses or ifindexes.
 func TestMetricNames(t *testing.T) {
-	bounded := []string{"environment", "segment", "port", "host", "reason", "class", "result", "kind"}
+	bounded := []string{"environment", "segment", "port", "host", "reason", "class", "result", "kind", "family", "version", "from", "cause", "limit", "zone"}
 	form := regexp.MustCompile(`^overcast_[a-z_]+$`)
-	for _, family := range gather(t, testMetrics(t)) {
+	for _, family := range append(gather(t, testMetrics(t)), gather(t, testGroupMetrics(t))...) {
 		name := family.GetName()
 		if !form.MatchString(name) || family.GetHelp() == "" {
 			t.Errorf("%s: %q: want overcast_*, with a help", name, family.GetHelp())

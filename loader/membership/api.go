@@ -136,6 +136,11 @@ const (
 	LimitQueries
 )
 
+// Limits are all of them, in order.
+func Limits() []Limit {
+	return []Limit{LimitGroupsPerPort, LimitGroups, LimitSources, LimitQueries}
+}
+
 func (l Limit) String() string {
 	switch l {
 	case LimitGroupsPerPort:
@@ -170,7 +175,8 @@ type MalformedKey struct {
 	From  MemberKind
 }
 
-// Counters only grow. The limits of a member that has gone are gone with it.
+// Counters only grow. What limits have done to members that have gone is counted
+// under the zero Member.
 type Counters struct {
 	Messages  map[MessageKey]uint64
 	Malformed map[MalformedKey]uint64 // frames, and records of frames that count otherwise

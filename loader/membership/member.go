@@ -138,9 +138,10 @@ func (t *Table) removeMember(m *member) {
 		t.rivals[f.slot()].lose(t, m)
 	}
 	delete(t.members, m.Member)
-	for key := range t.counters.Limits {
+	for key, n := range t.counters.Limits {
 		if key.Member == m.Member {
 			delete(t.counters.Limits, key)
+			t.counters.Limits[LimitKey{Limit: key.Limit}] += n
 		}
 	}
 }
@@ -197,13 +198,27 @@ func (l *link) settleBy(t *Table, at instant) {
 }
 
 // known notes that what a remote has told is all it wants, or for a foreign one
-// that it tells.
+// that it tells. What a Host has told runs out after it has become unsure: if it
+// were before, as the records of a report come before its end, what is wanted
+// there would not be sent there for that time.
 func (l *link) known(t *Table) {
-	if l.member.remote() {
-		l.knownTo = t.in(t.timing().listening())
-		l.review(t)
-		t.wakeBy(l, l.knownTo)
+	if !l.member.remote() {
+		return
 	}
+	at := t.timing()
+	l.knownTo = t.in(at.listening())
+	if l.member.Kind == Host {
+		l.knownTo = t.in(at.absence())
+	}
+	l.review(t)
+	t.wakeBy(l, l.knownTo)
+}
+
+// mistrust notes that a Host's agent does not know all that is wanted there. It
+// is unsure until the agent has told again.
+func (l *link) mistrust(t *Table) {
+	l.knownTo, l.allAt = t.now, 0
+	l.review(t)
 }
 
 // heard notes that the member tells.
@@ -251,7 +266,7 @@ func (l *link) heardPort(t *Table) {
 // heardAll notes that a Host says that it has told all. A frame of that may have
 // been lost: it has to say so twice, and is asked once more for that.
 func (l *link) heardAll(t *Table) {
-	told := l.allAt != 0 && l.allAt+instant(t.timing().listening()) > t.now
+	told := l.allAt != 0 && l.allAt+instant(t.timing().absence()) > t.now
 	if l.knownTo <= t.now && !told {
 		l.allAt = t.now
 		l.firsts = max(l.firsts, 1)

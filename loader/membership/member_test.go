@@ -149,13 +149,13 @@ func TestHostTellsTwice(t *testing.T) {
 	r.hear(host1, from(Report, IPv4, 3))
 	r.want("told twice", r.everywhere(IPv4), "")
 	r.want("what was lost", r.gets("239.1.1.1", "10.0.0.1"), "host 1")
-	r.pass(259 * time.Second)
+	r.pass(254 * time.Second)
 	r.sent()
 	r.hear(host1, from(Report, IPv4, 3))
 	r.pass(time.Second)
 	r.want("told again, once", r.everywhere(IPv4), "")
 	r.wantSent("is not asked", r.sent("report"))
-	r.pass(260 * time.Second)
+	r.pass(255 * time.Second)
 	r.want("silent", r.everywhere(IPv4), "host 1")
 	r.hear(host1, from(Report, IPv4, 3))
 	r.want("once after silence", r.everywhere(IPv4), "host 1")
@@ -257,14 +257,60 @@ func TestUnsure(t *testing.T) {
 	r.pass(2 * time.Second)
 	r.want("when answers are in", r.everywhere(IPv6), "")
 	r.want("when answers are in, IPv4", r.everywhere(IPv4), "host 1,foreign 1")
-	r.pass(258*time.Second - 1)
-	r.want("before 260 s of silence", r.everywhere(IPv6), "")
+	r.pass(253*time.Second - 1)
+	r.want("before 255 s of silence", r.everywhere(IPv6), "")
 	r.pass(1)
-	r.want("after", r.everywhere(IPv6), "host 1,foreign 1")
+	r.want("after 255 s of silence", r.everywhere(IPv6), "host 1")
+	r.pass(5*time.Second - 1)
+	r.want("before 260 s of silence", r.everywhere(IPv6), "host 1")
+	r.pass(1)
+	r.want("after 260 s of silence", r.everywhere(IPv6), "host 1,foreign 1")
 	report(foreign1, rec(ModeIsInclude, "ff02::1:ff00:7"))
 	r.want("a foreign remote that tells again, perhaps not all", r.everywhere(IPv6), "host 1,foreign 1")
 	r.pass(11 * time.Second)
 	r.want("a foreign remote that tells again", r.everywhere(IPv6), "host 1")
+}
+
+// A host that falls silent gets what it wants all the time: first because it has
+// told, then because nobody knows.
+func TestSilentHost(t *testing.T) {
+	r := newRig(t, testConfig(), port1, host1)
+	r.report(host1, rec(ModeIsInclude, "ff0e::1", "fe80::1"))
+	r.pass(2 * time.Second) // a long report
+	r.told(host1, IPv6)
+	r.want("the host", r.gets("ff0e::1", "fe80::1"), "host 1")
+	r.want("everywhere", r.everywhere(IPv6), "")
+	for range 300 {
+		r.report(port1, rec(ModeIsExclude, "ff0e::1"))
+		r.pass(time.Second)
+		if all := r.gets("ff0e::1", "fe80::1") + "," + r.everywhere(IPv6); !strings.Contains(all, "host 1") {
+			t.Fatalf("%s after the start the group goes to %s", r.now.Sub(start), all)
+		}
+	}
+}
+
+// A host that passes on its guests' reports has no agent that takes them: it gets
+// everything of the family until the agent tells again.
+func TestHostWithoutAgent(t *testing.T) {
+	r := newRig(t, testConfig(), port1, host1)
+	for _, f := range Families {
+		r.told(host1, f)
+	}
+	r.want("a host that has told", r.everywhere(IPv6), "")
+	report := from(Report, IPv6, 2)
+	report.Records = []Record{rec(ModeIsExclude, "ff0e::1")}
+	got, err := Parse(Build(&report))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Receive(r.now, host1, got)
+	r.want("the guest's group", r.gets("ff0e::1", "fe80::1"), "unknown")
+	r.want("after a guest's report", r.everywhere(IPv6), "host 1")
+	r.want("after a guest's report, IPv4", r.everywhere(IPv4), "")
+	r.hear(host1, from(Report, IPv6, 2))
+	r.want("when the agent has told again, once", r.everywhere(IPv6), "host 1")
+	r.hear(host1, from(Report, IPv6, 2))
+	r.want("when the agent has told again", r.everywhere(IPv6), "")
 }
 
 // Remotes of solicited-node groups are flooded to, and nobody is told of them
@@ -394,7 +440,7 @@ func TestNoQuerierIsNotAll(t *testing.T) {
 	}
 }
 
-// Of a member that goes nothing stays.
+// Of a member that goes nothing stays but what has been counted.
 func TestMemberGoes(t *testing.T) {
 	cfg := testConfig()
 	cfg.GroupsPerPort = 1
@@ -413,8 +459,8 @@ func TestMemberGoes(t *testing.T) {
 	if got := r.TakeChanges(); !slices.Equal(got.Groups, addrs("ff0e::1")) || !slices.Equal(got.Everywhere, []Family{IPv6}) {
 		t.Errorf("changes %+v", got)
 	}
-	if got := r.Counters().Limits; len(got) > 0 {
-		t.Errorf("limits %v", got)
+	if got := r.Counters().Limits; len(got) != 1 || got[LimitKey{Limit: LimitGroupsPerPort}] != 1 {
+		t.Errorf("limits %v, want the one that was hit, of nobody", got)
 	}
 	if _, ok := r.Querier(IPv4); !ok {
 		t.Error("nobody is querier")
@@ -482,10 +528,9 @@ func TestRestore(t *testing.T) {
 	}
 	r.pass(240*time.Second - 1)
 	r.want("before it runs out", r.state(port1, "ff0e::1"), "exclude 1e-09 2001:db8::9:-")
-	r.want("the router", r.everywhere(IPv6), "foreign 1")
+	r.want("the router has gone, and hosts are silent", r.everywhere(IPv6), "host 1,host 2,foreign 1")
 	r.pass(1)
 	r.want("after", r.state(port1, "ff0e::1"), "nothing")
-	r.want("who has not told again", r.everywhere(IPv6), "host 1,host 2,foreign 1")
 }
 
 // A Host that has told is not asked again.

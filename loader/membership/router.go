@@ -15,6 +15,10 @@ func (l *link) receive(t *Table, msg *Message) {
 	guests := host && !proxy && (msg.Kind != Query || msg.Source.IsUnspecified())
 	if stray || guests {
 		t.counters.Ignored[l.member.Kind]++
+		// That a report is passed on says that the agent has not taken it.
+		if guests && msg.Kind == Report {
+			l.mistrust(t)
+		}
 		return
 	}
 	switch {

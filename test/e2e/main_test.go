@@ -6,6 +6,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,6 +18,12 @@ import (
 var overcastd, overcast string
 
 func TestMain(m *testing.M) {
+	// Parallel are the tests of multicast, which mostly wait for the timers of its
+	// protocols. A flag still wins: flags are not parsed yet.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	dir, err := os.MkdirTemp("", "overcast-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

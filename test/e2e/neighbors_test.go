@@ -243,9 +243,11 @@ func (w *world) learnedAt(h *lab.Host, ip netip.Addr) string {
 // An address that moves is followed on every host at once, and reached where
 // it is.
 func TestAddressMoves(t *testing.T) {
-	for _, ip := range []netip.Addr{netip.MustParseAddr("10.9.0.100"), netip.MustParseAddr("2001:45::100")} {
-		t.Run(ip.String(), func(t *testing.T) {
+	for i, decap := range []string{"xdp", "tc", "kernel", "xdp", "tc", "kernel"} {
+		ip := []netip.Addr{netip.MustParseAddr("10.9.0.100"), netip.MustParseAddr("2001:45::100")}[i/3]
+		t.Run(decap+"/"+ip.String(), func(t *testing.T) {
 			w := newNeighborhood(t, lab.Options{Hosts: 3}, lab.GuestOptions{}, false, 0, 1, 2, 2)
+			w.flags = []string{"--decap", decap}
 			w.start()
 			prefix := netip.PrefixFrom(ip, ip.BitLen()*3/4)
 			asker := w.guests[2]

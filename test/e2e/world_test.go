@@ -45,7 +45,7 @@ func (w *world) explain() {
 		return
 	}
 	for i, h := range w.Hosts {
-		for _, verb := range []string{"status", "ports", "remotes", "fdb", "drops"} {
+		for _, verb := range []string{"status", "ports", "remotes", "fdb", "groups", "drops"} {
 			out, _ := h.Run(context.Background(), overcast, verb, "--pin-path", h.PinPath, "--run-dir", h.RunDir)
 			w.t.Logf("%s: overcast %s\n%s", h.Name, verb, out)
 		}

@@ -60,6 +60,7 @@ var floor = []string{
 	"TestHook",
 	"TestReach/.*/.*/veth",
 	"TestFlood/IPv4/tc",
+	"TestNeighborAnswers/IPv4/veth",
 	"TestEveryKindOfFrame/IPv6/tc/tap",
 	"TestTooBigIsAnswered/.*/tc/veth",
 	"TestTransfer/IPv4/(tc|xdp)/plain-nic/veth",

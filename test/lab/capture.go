@@ -17,9 +17,10 @@ import (
 
 // Frame is a captured frame.
 type Frame struct {
-	Time  time.Time
-	Data  []byte // from the Ethernet header on
-	Place string // the name of the capture
+	Time     time.Time
+	Data     []byte // from the Ethernet header on
+	Place    string // the name of the capture
+	Outgoing bool   // sent by the device, not received
 }
 
 // Capture records the frames of a device, both ways.

@@ -23,6 +23,7 @@ type ForeignOptions struct {
 	VNI      uint32
 	Remotes  []netip.Addr // flooded to (head-end replication)
 	Snooping bool
+	Querier  *BridgeQuerier // nil: the bridge asks nobody
 }
 
 // AddForeign adds a host with a kernel VXLAN switch to the underlay.
@@ -46,7 +47,10 @@ func (l *Lab) AddForeign(name string, options ForeignOptions) (*Foreign, error) 
 	if err != nil {
 		return nil, fmt.Errorf("foreign host %s: %w", name, err)
 	}
-	return f, nil
+	if options.Querier == nil {
+		return f, nil
+	}
+	return f, f.StartQuerier(*options.Querier)
 }
 
 // AddGuest adds a guest behind the foreign switch.

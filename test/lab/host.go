@@ -103,6 +103,16 @@ func (l *Lab) AddHostAddress(h *Host, prefix netip.Prefix) error {
 	return errors.Join(l.cloud.allow(prefix.Addr()), h.AddAddress(Uplink, prefix))
 }
 
+// Unplug pulls the host's cable to the underlay, at the cloud's end.
+func (h *Host) Unplug() error {
+	return h.lab.cloud.LinkDown(h.door)
+}
+
+// Plug puts it in again.
+func (h *Host) Plug() error {
+	return h.lab.cloud.LinkUp(h.door)
+}
+
 // hostName returns host-a to host-z, then host-27 and so on.
 func hostName(i int) string {
 	if i < 26 {

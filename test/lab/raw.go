@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -15,7 +16,8 @@ import (
 
 // Raw is a packet socket on a device: whole frames, both ways.
 type Raw struct {
-	file *os.File
+	file   *os.File
+	buffer []byte // of Read
 }
 
 // OpenRaw opens a packet socket on a device of the namespace.
@@ -39,7 +41,7 @@ func (n *Namespace) OpenRaw(device string) (*Raw, error) {
 			unix.Close(fd)
 			return fmt.Errorf("packet socket: %w", err)
 		}
-		r = &Raw{os.NewFile(uintptr(fd), device)}
+		r = &Raw{os.NewFile(uintptr(fd), device), make([]byte, largestFrame)}
 		return nil
 	})
 	return r, err
@@ -62,17 +64,19 @@ func (r *Raw) SetReadDeadline(t time.Time) error {
 
 // Read waits for a frame, in whichever direction, as it is on the wire: the
 // kernel keeps an outermost VLAN tag beside the frame, and it is put back. The
-// time is the kernel's, so frames of several sockets can be put in order.
+// time is the kernel's, so frames of several sockets can be put in order. One
+// goroutine at a time may read.
 func (r *Raw) Read() (Frame, error) {
 	conn, err := r.file.SyscallConn()
 	if err != nil {
 		return Frame{}, err
 	}
-	data, control := make([]byte, largestFrame), make([]byte, 128)
+	control := make([]byte, 128)
 	var n, controlLen int
+	var from unix.Sockaddr
 	var readErr error
 	err = conn.Read(func(fd uintptr) bool {
-		n, controlLen, _, _, readErr = unix.Recvmsg(int(fd), data, control, 0)
+		n, controlLen, _, from, readErr = unix.Recvmsg(int(fd), r.buffer, control, 0)
 		return readErr != unix.EAGAIN && readErr != unix.EINTR
 	})
 	if err == nil {
@@ -81,7 +85,10 @@ func (r *Raw) Read() (Frame, error) {
 	if err != nil {
 		return Frame{}, err
 	}
-	frame := Frame{Data: data[:n:n]}
+	frame := Frame{Data: bytes.Clone(r.buffer[:n])}
+	if at, ok := from.(*unix.SockaddrLinklayer); ok {
+		frame.Outgoing = at.Pkttype == unix.PACKET_OUTGOING
+	}
 	messages, err := unix.ParseSocketControlMessage(control[:controlLen])
 	for _, m := range messages {
 		frame.read(m)

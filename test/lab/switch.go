@@ -65,12 +65,8 @@ func (s Switch) add() error {
 		}
 	}
 	for _, remote := range s.Remotes {
-		flood := &netlink.Neigh{
-			LinkIndex: vxlan.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT,
-			IP: remote.AsSlice(), HardwareAddr: make(net.HardwareAddr, 6),
-		}
-		if err := netlink.NeighAppend(flood); err != nil {
-			return fmt.Errorf("flood entry for %s: %w", remote, err)
+		if err := addFlood(vxlan, remote); err != nil {
+			return err
 		}
 	}
 	for station, remote := range s.Stations {
@@ -79,6 +75,23 @@ func (s Switch) add() error {
 		}
 	}
 	return errors.Join(netlink.LinkSetUp(bridge), netlink.LinkSetUp(vxlan))
+}
+
+// addFlood adds a remote to those that the VXLAN device floods to.
+func addFlood(vxlan netlink.Link, remote netip.Addr) error {
+	flood := &netlink.Neigh{
+		LinkIndex: vxlan.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT,
+		IP: remote.AsSlice(), HardwareAddr: make(net.HardwareAddr, 6),
+	}
+	if err := netlink.NeighAppend(flood); err != nil {
+		return fmt.Errorf("flood entry for %s: %w", remote, err)
+	}
+	return nil
+}
+
+// FloodTo makes the namespace's switch flood to one more remote.
+func (n *Namespace) FloodTo(remote netip.Addr) error {
+	return n.withLink(switchVXLAN, func(vxlan netlink.Link) error { return addFlood(vxlan, remote) })
 }
 
 // addStation tells the VXLAN device the remote of a MAC, and the bridge that it

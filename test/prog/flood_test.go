@@ -144,12 +144,6 @@ func (w *world) floodSizeRows() []row {
 func (w *world) failingRows() []row {
 	frame := ARP(guest4(mac(0x0a, 5)), guest4(macBroadcast))
 	failed := bpf.DropKey{Reason: bpf.DropCopyFailed, Ifindex: w.Ifindex(Port(5)), Segment: w.segment("shop/wide")}
-	down := func(device string) func(*world) func() {
-		return func(w *world) func() {
-			must(w.Host.LinkDown(device))
-			return func() { must(w.Host.LinkUp(device)) }
-		}
-	}
 	port := w.floodedFromPort("a port is down", frame)
 	port.prepare, port.bare = down(Port(6)), []string{Port(7), Tunnel}
 	port.drops[failed] = bpf.DropCount{Packets: 1, Bytes: uint64(len(frame))}
@@ -180,6 +174,14 @@ func (w *world) failingRows() []row {
 	super.verdict = Dropped
 	super.drops = w.dropped(bpf.DropCopyFailed, super.packet.Ifindex, "other/lan", len(super.packet.Data))
 	return []row{port, device, uplink, stale, super}
+}
+
+// down sets a device down.
+func down(device string) func(*world) func() {
+	return func(w *world) func() {
+		must(w.Host.LinkDown(device))
+		return func() { must(w.Host.LinkUp(device)) }
+	}
 }
 
 // leaves puts a port into another segment while the lists name it still.

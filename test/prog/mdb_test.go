@@ -102,6 +102,8 @@ func (w *world) precedence() scene {
 
 		to := func(from, group Station) []byte { return UDP(from, group, 100) }
 		name := func(what string) string { return f.name + " " + what }
+		alone := w.copied(name("wanted by the sender alone"), to(f.from, f.quiet), nil)
+		alone.copies = map[string]bpf.CopyCount{"shop/wide multicast": {Frames: 1}}
 		left := w.copied(name("a port of the list has just left the segment"), to(f.from, f.radio), []int{7})
 		left.prepare = leaves(6)
 		s.rows = append(s.rows,
@@ -109,7 +111,7 @@ func (w *world) precedence() scene {
 			w.copied(name("from a source with one"), to(f.elsewhere, f.video), []int{7}, "host-c", "host-e"),
 			w.copied(name("the only source that is wanted"), to(f.from, f.radio), []int{6, 7}),
 			w.unwanted(name("another source"), to(f.elsewhere, f.radio)),
-			w.copied(name("wanted by the sender alone"), to(f.from, f.quiet), nil),
+			alone,
 			w.copied(name("wanted by everybody"), to(f.elsewhere, f.quiet), []int{6, 7}, everybody...),
 			left,
 			w.flooded(name("a group without an entry"), to(f.from, f.nobodys)),

@@ -179,7 +179,7 @@ func report(from net.HardwareAddr, size int) []byte {
 	return alerted(icmp6(Station{from, netip.MustParseAddr("fe80::5")}, mldRouters, 143, body))
 }
 
-// probe is the frame by which agents see whether a host lives.
+// probe is the frame by which agents see whether a host lives (probe.go in loader).
 func probe(from net.HardwareAddr) []byte {
 	return Ethernet(Station{MAC: from}, Station{MAC: probeMAC}, 0x88b5, slices.Concat([]byte("overcast\x01"), make([]byte, 37)))
 }

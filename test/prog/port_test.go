@@ -174,6 +174,8 @@ func (w *world) sourceRows() []row {
 		refused("the MAC of a remote's port, any allowed", 4, "shop/school/any", bpf.DropPortSpoof, mac(0x0b, 3)),
 		refused("the MAC of a port whose device is missing, any allowed", 4, "shop/school/any", bpf.DropPortSpoof, mac(0x0a, 0x62)),
 		allowed("a MAC of nobody, none configured", 8, "shop/school/eight", mac(0x77, 0x78)),
+		refused("a MAC of agents, any allowed", 4, "shop/school/any", bpf.DropPortSpoof, net.HardwareAddr{0x0a, 0x6f, 0x63, 1, 2, 3}),
+		refused("a MAC of agents, none configured", 8, "shop/school/eight", bpf.DropPortSpoof, net.HardwareAddr{0x0a, 0x6f, 0x63, 1, 2, 3}),
 		refused("the MAC of another port, none configured", 8, "shop/school/eight", bpf.DropPortSpoof, mac(0x0a, 9)),
 		refused("a group", 1, "shop/lan/one", bpf.DropFrameSource, net.HardwareAddr{3, 0, 0, 0, 0x0a, 1}),
 		refused("broadcast", 1, "shop/lan/one", bpf.DropFrameSource, macBroadcast),

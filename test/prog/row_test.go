@@ -32,6 +32,7 @@ type row struct {
 	// tunnel packets to hosts.
 	bare      []string
 	tunnelled []string
+	under     map[string]uint32 // the VNIs of those hosts that are not sent to under that of wrap
 	// What is counted, and nothing else is.
 	stats  map[string]bpf.Counters
 	copies map[string]bpf.CopyCount // nil: those that stats tell of
@@ -97,18 +98,9 @@ func orEmpty[K comparable, V any](m map[K]V) map[K]V {
 // copied is what should be counted as copies: of a frame to many, a copy for
 // each port and remote that something went out to.
 func (r row) copied() map[string]bpf.CopyCount {
-	frame := r.packet.Data
-	if r.data != nil {
-		frame = r.data
-	}
+	frame := r.frame()
 	if r.copies != nil || frame[0]&1 == 0 && !bytes.HasPrefix(frame, macNobody) {
 		return r.copies
-	}
-	class := bpf.ClassUnknownUnicast
-	if bytes.HasPrefix(frame, macBroadcast) {
-		class = bpf.ClassBroadcast
-	} else if frame[0]&1 != 0 {
-		class = bpf.ClassMulticast
 	}
 	segment, copies := "", uint64(0)
 	for object, count := range r.stats {
@@ -122,7 +114,34 @@ func (r row) copied() map[string]bpf.CopyCount {
 		return nil
 	}
 	frames := uint64(max(r.packet.GSOSegs, 1))
-	return map[string]bpf.CopyCount{segment + " " + class.String(): {Frames: frames, Copies: copies}}
+	return map[string]bpf.CopyCount{segment + " " + class(frame): {Frames: frames, Copies: copies}}
+}
+
+// class is the name of a frame's class, if it goes to many.
+func class(frame []byte) string {
+	switch {
+	case bytes.HasPrefix(frame, macBroadcast):
+		return bpf.ClassBroadcast.String()
+	case frame[0]&1 != 0:
+		return bpf.ClassMulticast.String()
+	}
+	return bpf.ClassUnknownUnicast.String()
+}
+
+// frame is the guest's frame, which comes bare or is stripped.
+func (r row) frame() []byte {
+	if r.data != nil {
+		return r.data
+	}
+	return r.packet.Data
+}
+
+// vni is the one that a host's copy goes under.
+func (r row) vni(host string) uint32 {
+	if vni, other := r.under[host]; other {
+		return vni
+	}
+	return r.wrap.VNI
 }
 
 // afterwards is the packet that the row wants. The source port of a tunnel
@@ -134,14 +153,11 @@ func (w *world) afterwards(t *testing.T, r row, result Result) []byte {
 		return answerTo(t, r.packet.Data, w.mtu(), result.Data)
 	}
 	if r.wrap == nil {
-		if r.data != nil {
-			return r.data
-		}
-		return r.packet.Data
+		return r.frame()
 	}
 	outer := *r.wrap
 	outer.Source = w.sourcePort(t, result.Data)
-	return outer.Wrap(r.packet.Data)
+	return outer.Wrap(r.frame())
 }
 
 // sourcePort reads the UDP source port of a tunnel packet of ours.

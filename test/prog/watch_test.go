@@ -79,17 +79,14 @@ func (x *watch) run(t *testing.T, r row) {
 	t.Run(r.name, func(t *testing.T) {
 		t.Helper()
 		result := x.w.check(t, r)
-		frame := r.packet.Data
-		if r.data != nil {
-			frame = r.data
-		}
+		frame := r.frame()
 		for _, device := range r.bare {
 			x.want[device][string(frame)]++
 		}
 		for _, host := range r.tunnelled {
-			outer := x.w.to(host, r.wrap.VNI)
+			outer := x.w.to(host, r.vni(host))
 			outer.Source = x.w.sourcePort(t, result.Data)
-			x.want[Uplink][string(outer.Wrap(frame))]++
+			x.want[x.w.uplinkTo(host)][string(outer.Wrap(frame))]++
 		}
 	})
 }

@@ -24,6 +24,7 @@ type world struct {
 	*Datapath
 	underlay  lab.Family
 	constants bpf.Constants
+	uplinks   map[string]string // of the hosts that are not reached by the device Uplink
 }
 
 // The hosts are numbered by their letters. host-d is not routed to, the MAC of
@@ -184,6 +185,14 @@ func newWorld(t *testing.T, underlay lab.Family, change func(*bpf.Constants)) *w
 // hop is the MAC of the next hop to a host: a router's, or the host's own.
 func (w *world) hop(host string) net.HardwareAddr {
 	return net.HardwareAddr{2, 0, 0, 0xff, 0, number(host)}
+}
+
+// uplinkTo is the device by which a host is reached.
+func (w *world) uplinkTo(host string) string {
+	if device, other := w.uplinks[host]; other {
+		return device
+	}
+	return Uplink
 }
 
 // mtu is that of the segments: an underlay of 1500 bytes less the outer headers.
