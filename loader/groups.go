@@ -306,6 +306,9 @@ func (g *groups) reopen(now time.Time) error {
 func (g *groups) flush(now time.Time) error {
 	put, remove := make(map[bpf.MDBKey]maps.Receivers), []bpf.MDBKey(nil)
 	next := now.Add(beatInterval)
+	if beat := g.beat.Add(beatInterval); !g.beat.IsZero() && beat.Before(next) {
+		next = beat // also where messages come all the time
+	}
 	var whole []*segmentGroups
 	begun := time.Now()
 	for _, s := range g.segments {

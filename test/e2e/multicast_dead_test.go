@@ -60,8 +60,8 @@ func TestMulticastWithoutAgentForLong(t *testing.T) {
 			p.join(p.guest(3), group) // on host a: the group is known
 			p.reaches(s, p.pick(3)...)
 			p.agents[1].Kill()
-			// The programs wait ten seconds for an agent to read what they hand over;
-			// a guest that asks after that is the one to look at.
+			// For some seconds the programs leave it to the agent to read what they hand
+			// over; a guest that asks after that is the one to look at.
 			r := p.receive(p.guest(2), group)
 			p.eventually("the stream", func() bool {
 				r.done(r.Join())

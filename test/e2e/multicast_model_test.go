@@ -31,7 +31,7 @@ const (
 // concerned by the step lose none on the way there.
 func TestMulticastModel(t *testing.T) {
 	t.Parallel()
-	seeds, steps := []uint64{rand.Uint64(), rand.Uint64()}, 12
+	seeds, steps := []uint64{rand.Uint64(), rand.Uint64()}, 20
 	if text := os.Getenv(seedVariable); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
@@ -231,6 +231,12 @@ func (m *model) act() (concerns func(from, to *modelGuest) bool) {
 	host := m.random.IntN(len(m.Hosts))
 	sound := m.sound()
 	switch n := m.random.IntN(20); {
+	case n < 4 && !m.alive[host]:
+		m.toggleAgent(host)
+		return nobody
+	case n < 4 && !m.plugged[host]:
+		m.toggleCable(host)
+		return nobody
 	case n < 11:
 		m.ask(m.guests[m.random.IntN(len(m.guests))])
 		return nobody
