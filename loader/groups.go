@@ -113,13 +113,13 @@ func (g *groups) follow(now time.Time, state *policy.State, contents *maps.Conte
 			}
 		}
 		slices.SortFunc(members[slot], membership.Member.Compare)
-		config := g.tableConfig(segment, int(contents.Segments[slot].Mtu))
+		config, proxies := g.tableConfig(segment, int(contents.Segments[slot].Mtu)), g.proxies(members[slot])
 		s := g.segments[slot]
 		if s == nil || s.object != segment.Object() || s.vni != segment.VNI {
-			s = g.track(now, segment.Object(), segment.VNI, slot, config, members[slot])
+			s = g.track(now, segment.Object(), segment.VNI, slot, config, members[slot], proxies)
 			g.segments[slot] = s
 		}
-		s.follow(now, config, members[slot], contents.Relays[slot], segment.Multicast)
+		s.follow(now, config, members[slot], proxies, contents.Relays[slot], segment.Multicast)
 	}
 	for slot := range g.segments {
 		if !snoops[slot] {
@@ -138,6 +138,17 @@ func (g *groups) member(slot uint32) membership.Member {
 		kind = membership.Foreign
 	}
 	return membership.Member{Kind: kind, ID: slot}
+}
+
+// proxies are the sources of the frames of other hosts' agents.
+func (g *groups) proxies(members []membership.Member) map[membership.Member]membership.MAC {
+	proxies := make(map[membership.Member]membership.MAC, len(members))
+	for _, m := range members {
+		if m.Kind == membership.Host {
+			proxies[m] = membership.ProxyMAC(g.remotes[m.ID].VTEP)
+		}
+	}
+	return proxies
 }
 
 // proxy is the source of our own frames.

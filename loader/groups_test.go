@@ -130,6 +130,16 @@ func (w *groupsWorld) told(from membership.Member, records ...membership.Record)
 	}
 }
 
+// toldAll has a host say that it has told all, twice, as it must.
+func (w *groupsWorld) toldAll(host membership.Member) {
+	w.t.Helper()
+	w.told(host)
+	w.told(host)
+}
+
+// startup is how long a port that tells nothing is given.
+const startup = 12 * time.Second
+
 // later lets time pass.
 func (w *groupsWorld) later(d time.Duration) {
 	w.t.Helper()
@@ -181,10 +191,10 @@ func TestMDBFollowsReports(t *testing.T) {
 	w.holds("a port joined; the rest may not have answered yet", map[netip.Addr]maps.Receivers{
 		anySource: {Ports: []uint32{11, 12}, Remotes: []uint32{w.b, w.c}},
 	})
-	w.told(onHost(w.b))
+	w.toldAll(onHost(w.b))
 	w.told(onHost(w.c), record(membership.ModeIsInclude, camera))
-	w.told(onHost(w.c)) // that was all
-	w.later(3 * time.Second)
+	w.toldAll(onHost(w.c))
+	w.later(startup)
 	w.holds("a host wants nothing, the other one source", map[netip.Addr]maps.Receivers{
 		anySource: {Ports: []uint32{11}},
 		camera:    {Ports: []uint32{11}, Remotes: []uint32{w.c}},
@@ -204,11 +214,11 @@ func TestMDBFollowsReports(t *testing.T) {
 func TestGroupsAreRestored(t *testing.T) {
 	w := newGroupsWorld(t, policy.DefaultMulticast())
 	w.told(onHost(w.b), record(membership.ModeIsExclude))
-	w.told(onHost(w.b))
+	w.toldAll(onHost(w.b))
 	w.told(onHost(w.c), record(membership.ModeIsInclude, camera))
-	w.told(onHost(w.c)) // that was all
+	w.toldAll(onHost(w.c))
 	w.told(onPort(12), record(membership.ModeIsExclude, studio))
-	w.later(3 * time.Second)
+	w.later(startup)
 	want := map[netip.Addr]maps.Receivers{
 		anySource: {Ports: []uint32{12}, Remotes: []uint32{w.b}},
 		camera:    {Ports: []uint32{12}, Remotes: []uint32{w.b, w.c}},
@@ -230,37 +240,93 @@ func TestGroupsAreRestored(t *testing.T) {
 	w.holds("a port leaves after the restart", want)
 }
 
+// unknown are the entries for unknown groups.
+func (w *groupsWorld) unknown() map[bpf.MDBKey]maps.Receivers {
+	all := make(map[bpf.MDBKey]maps.Receivers)
+	for key, to := range w.mdb.Entries() {
+		if !key.Group.NetAddr().IsMulticast() {
+			all[key] = to
+		}
+	}
+	return all
+}
+
 // With unknown_groups: drop, a group of which nobody told goes to whoever gets
 // everything, and to nobody else.
 func TestUnknownGroups(t *testing.T) {
 	multicast := policy.DefaultMulticast()
 	multicast.DropUnknown = true
 	w := newGroupsWorld(t, multicast)
-	unknown := func() map[bpf.MDBKey]maps.Receivers {
-		all := make(map[bpf.MDBKey]maps.Receivers)
-		for key, to := range w.mdb.Entries() {
-			if !key.Group.NetAddr().IsMulticast() {
-				all[key] = to
-			}
-		}
-		return all
-	}
 	v4, v6 := maps.UnknownKey(w.segment, false), maps.UnknownKey(w.segment, true)
 	everybody := maps.Receivers{Ports: []uint32{11, 12}, Remotes: []uint32{w.b, w.c}}
-	if diff := cmp.Diff(map[bpf.MDBKey]maps.Receivers{v4: everybody, v6: everybody}, unknown()); diff != "" {
+	if diff := cmp.Diff(map[bpf.MDBKey]maps.Receivers{v4: everybody, v6: everybody}, w.unknown()); diff != "" {
 		t.Errorf("nobody has told (-want +got):\n%s", diff)
 	}
-	w.told(onHost(w.b))
-	w.later(3 * time.Second)
+	w.toldAll(onHost(w.b))
+	w.later(startup)
 	want := map[bpf.MDBKey]maps.Receivers{v4: {Remotes: []uint32{w.b, w.c}}, v6: {Remotes: []uint32{w.c}}}
-	if diff := cmp.Diff(want, unknown(), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, w.unknown(), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("host b has told of IPv6 (-want +got):\n%s", diff)
 	}
 	w.state.Segments[0].Multicast.DropUnknown = false
 	w.follow()
-	if left := unknown(); len(left) != 0 {
+	if left := w.unknown(); len(left) != 0 {
 		t.Errorf("left after the setting is gone: %v", left)
 	}
+}
+
+// While nobody asks in a family, unknown groups of it are flooded all the same:
+// whoever wants one need not have told.
+func TestUnknownGroupsWithoutQuerier(t *testing.T) {
+	multicast := policy.DefaultMulticast()
+	multicast.DropUnknown, multicast.Querier = true, false
+	w := newGroupsWorld(t, multicast)
+	w.told(onPort(11), record(membership.ModeIsExclude))
+	w.toldAll(onHost(w.b))
+	w.later(startup)
+	w.holds("nobody asks", nil)
+	if got := w.unknown(); len(got) != 0 {
+		t.Errorf("nobody asks, and unknown groups go to %v", got)
+	}
+	query := &membership.Message{
+		Kind: membership.Query, Family: membership.IPv6, Version: 2, MaxResponse: 10 * time.Second, QueryInterval: 125 * time.Second, Robustness: 2,
+		SourceMAC: membership.MAC{2, 0, 0, 0, 0, 2}, Source: netip.MustParseAddr("fe80::2"),
+	}
+	w.receive(w.now, Event{Segment: w.segment, Ifindex: 12, Frame: membership.Build(query)})
+	if err := w.flush(w.now); err != nil {
+		t.Fatal(err)
+	}
+	all := maps.Receivers{Ports: []uint32{11, 12}, Remotes: []uint32{w.c}}
+	if diff := cmp.Diff(map[bpf.MDBKey]maps.Receivers{maps.UnknownKey(w.segment, true): all}, w.unknown(), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("a router asks (-want +got):\n%s", diff)
+	}
+	w.holds("a router asks", map[netip.Addr]maps.Receivers{anySource: all})
+	w.later(5 * time.Minute)
+	if got := w.unknown(); len(got) != 0 {
+		t.Errorf("the router is gone, and unknown groups go to %v", got)
+	}
+	w.holds("the router is gone", nil)
+}
+
+// What comes from a host is its agent's if it has that agent's address.
+func TestOtherAgentsAreNotBelieved(t *testing.T) {
+	w := newGroupsWorld(t, policy.DefaultMulticast())
+	w.toldAll(onHost(w.b))
+	w.toldAll(onHost(w.c))
+	w.later(startup)
+	forged := &membership.Message{Kind: membership.Report, Family: membership.IPv6, Version: 2, Records: []membership.Record{record(membership.ModeIsExclude)}}
+	send := func(vtep netip.Addr) {
+		forged.SourceMAC = membership.ProxyMAC(vtep)
+		forged.Source = membership.ProxyAddress(forged.SourceMAC)
+		w.receive(w.now, Event{Segment: w.segment, Remote: w.b, Frame: membership.Build(forged)})
+		if err := w.flush(w.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(w.remotes[w.c].VTEP)
+	w.holds("another's address", nil)
+	send(w.remotes[w.b].VTEP)
+	w.holds("its own address", map[netip.Addr]maps.Receivers{anySource: {Remotes: []uint32{w.b}}})
 }
 
 // What was missed is asked for again, and the programs flood until the answers

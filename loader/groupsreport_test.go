@@ -30,8 +30,10 @@ func toldGroups(t *testing.T) (*groupsWorld, *GroupsReport) {
 	multicast.GroupsPerPort = 1
 	w := newGroupsWorld(t, multicast)
 	w.told(onHost(w.c), record(membership.ModeIsInclude, camera))
-	w.told(onHost(w.c)) // that was all
-	w.later(3 * time.Second)
+	w.toldAll(onHost(w.c))
+	w.told(onPort(12))
+	w.told(onPort(11))
+	w.later(startup)
 	w.told(onPort(11), record(membership.ChangeToExclude, studio))
 	w.told(onPort(11), membership.Record{Type: membership.ChangeToExclude, Group: netip.MustParseAddr("ff05::46")})
 	query := &membership.Message{Kind: membership.Query, Family: membership.IPv6, Version: 2, SourceMAC: membership.MAC{2, 0, 0, 0, 0, 9},
@@ -57,8 +59,8 @@ func TestGroupsReport(t *testing.T) {
 	want := []GroupReport{{Group: video, Members: []GroupWantedReport{
 		{Port: "one", Mode: "exclude", Until: in(listening), Sources: []SourceReport{{Address: studio}}, Version: 2,
 			Reporters: []ReporterReport{{MAC: "02:00:00:00:00:01", Address: membership.ProxyAddress(membership.MAC{2, 0, 0, 0, 0, 1}), Seen: w.now}}},
-		{Remote: "c", Mode: "include", Sources: []SourceReport{{Address: camera, Until: in(listening - 3*time.Second)}}, Version: 2,
-			Reporters: []ReporterReport{{MAC: membership.ProxyMAC(w.remotes[w.c].VTEP).String(), Address: membership.ProxyAddress(membership.ProxyMAC(w.remotes[w.c].VTEP)), Seen: w.now.Add(-3 * time.Second)}}},
+		{Remote: "c", Mode: "include", Sources: []SourceReport{{Address: camera, Until: in(listening - startup)}}, Version: 2,
+			Reporters: []ReporterReport{{MAC: membership.ProxyMAC(w.remotes[w.c].VTEP).String(), Address: membership.ProxyAddress(membership.ProxyMAC(w.remotes[w.c].VTEP)), Seen: w.now.Add(-startup)}}},
 	}}}
 	if diff := cmp.Diff(want, s.Groups, compareAddrs, cmpopts.EquateApproxTime(time.Microsecond)); diff != "" {
 		t.Errorf("groups (-want +got):\n%s", diff)
@@ -93,7 +95,7 @@ func TestGroupsReport(t *testing.T) {
 	for _, m := range s.Messages {
 		messages[m] = true
 	}
-	counted := map[MessageCountReport]bool{{"port", "IPv6", "report", 2, 2}: true, {"host", "IPv6", "report", 2, 2}: true, {"port", "IPv6", "query", 2, 1}: true}
+	counted := map[MessageCountReport]bool{{"port", "IPv6", "report", 2, 4}: true, {"host", "IPv6", "report", 2, 3}: true, {"port", "IPv6", "query", 2, 1}: true}
 	if diff := cmp.Diff(counted, messages); diff != "" {
 		t.Errorf("messages (-want +got):\n%s", diff)
 	}
@@ -140,8 +142,8 @@ func TestGroupsReportOnDisk(t *testing.T) {
 // it is: here nobody wants a group.
 func TestGroupsVersion(t *testing.T) {
 	w := newGroupsWorld(t, policy.DefaultMulticast())
-	w.told(onHost(w.b))
-	w.later(3 * time.Second)
+	w.toldAll(onHost(w.b))
+	w.later(startup)
 	unsure := func() bool {
 		for _, m := range w.report(w.now).Segments[0].Members {
 			if m.Remote == "b" && m.Family == "IPv6" {

@@ -3,6 +3,7 @@
 package loader
 
 import (
+	gomaps "maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -22,6 +23,7 @@ type segmentGroups struct {
 	table    *membership.Table
 	settings policy.Multicast
 	members  []membership.Member
+	proxies  map[membership.Member]membership.MAC // of the agents of members
 	relays   *maps.Relays
 	fresh    bool          // nothing of the state has been taken yet
 	lifetime time.Duration // of the MDB without us: the group membership interval
@@ -39,14 +41,14 @@ type segmentGroups struct {
 
 // follow takes the settings and members of the state in force. What they change
 // is not made to wait: a number may soon be another's.
-func (s *segmentGroups) follow(now time.Time, config membership.Config, members []membership.Member, relays *maps.Relays, settings policy.Multicast) {
+func (s *segmentGroups) follow(now time.Time, config membership.Config, members []membership.Member, proxies map[membership.Member]membership.MAC, relays *maps.Relays, settings policy.Multicast) {
 	s.table.SetConfig(now, config)
 	s.lifetime = time.Duration(settings.Robustness)*settings.QueryInterval + settings.QueryResponseInterval
-	if slices.Equal(s.members, members) && s.settings == settings && s.relays.Equal(relays) && !s.fresh {
+	if slices.Equal(s.members, members) && gomaps.Equal(s.proxies, proxies) && s.settings == settings && s.relays.Equal(relays) && !s.fresh {
 		return
 	}
-	s.table.SetMembers(now, members)
-	s.members, s.settings, s.relays = members, settings, relays
+	s.table.SetMembers(now, members, proxies)
+	s.members, s.proxies, s.settings, s.relays = members, proxies, settings, relays
 	s.all, s.wait, s.fresh = true, time.Time{}, false
 }
 
@@ -56,7 +58,7 @@ func (s *segmentGroups) follow(now time.Time, config membership.Config, members 
 func (s *segmentGroups) changes(now time.Time, put map[bpf.MDBKey]maps.Receivers) (remove []bpf.MDBKey, all bool) {
 	changed := s.table.TakeChanges()
 	groups := changed.Groups
-	s.all = s.all || len(changed.Everywhere) > 0
+	s.all = s.all || len(changed.Everywhere)+len(changed.Queriers) > 0
 	if all = s.all && !now.Before(s.wait); all {
 		s.all = false
 		groups = s.table.Known()
@@ -120,12 +122,13 @@ func (s *segmentGroups) entries(group netip.Addr, base *baseReceivers) map[bpf.M
 	return entries
 }
 
-// unknown puts or removes the entries for unknown groups.
+// unknown puts or removes the entries for unknown groups. Where nobody asks,
+// listeners need not tell, and no group is known enough to be dropped.
 func (s *segmentGroups) unknown(bases map[membership.Family]*baseReceivers, put map[bpf.MDBKey]maps.Receivers) (remove []bpf.MDBKey) {
 	for _, family := range membership.Families {
 		key := maps.UnknownKey(s.slot, family == membership.IPv6)
 		var want map[bpf.MDBKey]maps.Receivers
-		if s.settings.DropUnknown && !s.short {
+		if s.settings.DropUnknown && !s.short && s.table.HasQuerier(family) {
 			want = map[bpf.MDBKey]maps.Receivers{key: s.receivers(nil, bases[family])}
 		}
 		remove = append(remove, s.replace(key.Group.NetAddr(), want, put)...)

@@ -46,13 +46,13 @@ func (g *groups) readEarlier(runDir string) *earlierGroups {
 }
 
 // track begins to track a segment's groups, with what an earlier agent knew.
-func (g *groups) track(now time.Time, object string, vni, slot uint32, config membership.Config, members []membership.Member) *segmentGroups {
+func (g *groups) track(now time.Time, object string, vni, slot uint32, config membership.Config, members []membership.Member, proxies map[membership.Member]membership.MAC) *segmentGroups {
 	s := &segmentGroups{
 		slot: slot, object: object, vni: vni, fresh: true,
 		table: membership.New(now, config, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
 		held:  make(map[netip.Addr][]bpf.MDBKey),
 	}
-	s.table.SetMembers(now, members)
+	s.table.SetMembers(now, members, proxies)
 	if g.earlier != nil {
 		relayed := s.restore(now, g.earlier.entries[slot], members)
 		g.restoreMembers(now, s, members, relayed)

@@ -19,7 +19,7 @@ type Multicast struct {
 	// Limits of a host's memory.
 	GroupsPerPort int
 	Groups        int // of the segment
-	Sources       int // of a group at a port
+	Sources       int // of a group at a port; 0: who wants some gets all
 }
 
 // DefaultMulticast is what a segment has that says nothing. The times and the

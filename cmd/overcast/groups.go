@@ -73,7 +73,7 @@ func shortPort(name string) string {
 
 // Why frames of a group go to everybody though the MDB is current.
 const (
-	noQuerier = "no_querier" // nobody asks, so nobody need tell of link-local groups
+	noQuerier = "no_querier" // nobody asks, so nobody need tell
 	noEntry   = "no_entry"   // somebody wants it, and the MDB has no room, or not yet
 )
 
@@ -164,11 +164,12 @@ func (k *knownGroups) missing(n names, key bpf.MDBKey) (groupRow, maps.Receivers
 	family := membership.FamilyOf(group)
 	to, pruned := k.unknown(key.Segment, family)
 	why := noEntry
-	if membership.LinkLocal(group) {
+	queried := k.queried(n.segment(key.Segment), family)
+	if !queried {
+		why = noQuerier
+	}
+	if !queried || membership.LinkLocal(group) {
 		to, pruned = maps.Receivers{}, false
-		if !k.queried(n.segment(key.Segment), family) {
-			why = noQuerier
-		}
 	}
 	row := k.row(n, key, to)
 	if row.Flooded == "" && !pruned {

@@ -19,19 +19,21 @@ func (l *link) audience(t *Table) *audience {
 // answerWithin has a full answer sent within a time, and not soon after the
 // last one.
 func (l *link) answerWithin(t *Table, d time.Duration) {
-	at := max(t.within(d), l.answered+instant(answerGap))
+	at := max(t.within(d), l.answerable)
 	l.answerAt = min(l.answerAt, at)
 	t.wakeBy(l, l.answerAt)
 }
 
-// answer sends the full answer.
+// answer sends the full answer. One of many frames, as in an older version, in
+// which each group needs one, is not sent so soon again.
 func (l *link) answer(t *Table) {
-	l.answerAt, l.answered = never, t.now
+	frames := 0
 	if l.member.remote() {
-		l.report(t)
+		frames = l.report(t)
 	} else if l.told != nil {
-		l.told.tellAll(t, l)
+		frames = l.told.tellAll(t, l)
 	}
+	l.answerAt, l.answerable = never, t.in(max(answerGap, time.Duration(frames)*answerGapFrame))
 }
 
 // respond answers a query: a general one as if we were many listeners, within
@@ -65,50 +67,46 @@ func (l *link) respond(t *Table, msg *Message) {
 	}
 }
 
-// report sends a remote its periodic full report. The empty report behind it
-// says that this was all. The first of those waits until the ports have had
-// the time to tell, lest nothing is taken for all that they want.
-func (l *link) report(t *Table) {
+// reportInterval is the most that lies between full reports to a remote: the
+// kernel's bridges believe one for twice as long (RFC 3376 8.2 and 8.4), whatever
+// interval is set here.
+const reportInterval = 125 * time.Second
+
+// report sends a remote its periodic full report, and tells how many frames that
+// took. The empty report behind it says that this was all. The first of those
+// waits until the ports have had the time to tell, lest nothing is taken for all
+// that they want; and where nobody asks them, they need not.
+func (l *link) report(t *Table) (frames int) {
 	slot := l.family.slot()
-	t.remotes[slot].tellAll(t, l)
-	if t.overflows[slot] > 0 {
+	frames = t.remotes[slot].tellAll(t, l)
+	if t.wantsAll(l) {
 		t.advertise(l.family, l.member.one)
 	}
-	if l.member.Kind == Host && (l.ended || t.unsettled[slot] == 0) {
+	if l.member.Kind == Host && t.HasQuerier(l.family) && (l.ended || t.unsettled[slot] == 0) {
 		l.ended = true
 		t.send(l.member.one, Build(t.message(Report, l.family)))
 	}
 	// Never a whole interval, and never many remotes at one time.
-	interval := t.timing(l.family).interval
+	interval := min(t.cfg.QueryInterval, reportInterval)
 	l.nextReport = t.within(interval/4) + instant(interval*3/4) - 1
+	return frames
 }
 
 // reportUntold has the Hosts told that have not been told all yet, once all is
 // known.
 func (t *Table) reportUntold(f Family) {
-	if t.unsettled[f.slot()] == 0 {
+	if t.unsettled[f.slot()] == 0 && t.HasQuerier(f) {
 		t.reportSoon(f, func(l *link) bool { return l.member.Kind == Host && !l.ended })
 	}
 }
 
 // reportSoon has some remotes sent a full report soon.
 func (t *Table) reportSoon(f Family, which func(*link) bool) {
+	spread := max(unsolicited, time.Duration(len(t.remotes[f.slot()].all)*max(len(t.remotes[f.slot()].full), 1))*messageTime)
 	for _, m := range t.order {
 		if l := &m.links[f.slot()]; m.remote() && which(l) {
-			l.nextReport = min(l.nextReport, t.within(unsolicited))
+			l.nextReport = min(l.nextReport, t.within(spread))
 			t.wakeBy(l, l.nextReport)
 		}
 	}
-}
-
-// advertise says that all groups are wanted here, as a router does (RFC 4286):
-// a port may want one that found no room, which no report can tell.
-func (t *Table) advertise(f Family, to []Member) {
-	at := t.timing(f)
-	msg := t.message(Advertisement, f)
-	if f == IPv4 {
-		msg.Source = dummy4
-	}
-	msg.Robustness, msg.QueryInterval = at.robustness, at.interval
-	t.send(to, Build(msg))
 }

@@ -66,7 +66,9 @@ type Config struct {
 
 	GroupsPerPort int // groups of one port, of both families; 1024
 	Groups        int // groups of the segment, of both families; 16384
-	Sources       int // sources of one group at one member; 64
+	// Sources of one group at one member. A port has four times GroupsPerPort
+	// together. 0: none are kept, and who wants some sources gets all.
+	Sources int
 
 	MTU          int        // bytes of a packet without its Ethernet header; 1280
 	ProxyMAC     MAC        // who sends what is sent
@@ -104,6 +106,8 @@ type Changes struct {
 	Groups []netip.Addr
 	// Everywhere are the families for which Everywhere answers differently.
 	Everywhere []Family
+	// Queriers are the families for which HasQuerier answers differently.
+	Queriers []Family
 }
 
 // Forwarding says who gets the frames of a group, besides those of Everywhere.
@@ -124,10 +128,11 @@ const (
 	LimitGroupsPerPort Limit = iota + 1
 	// LimitGroups refused a group. All of the family goes to the member.
 	LimitGroups
-	// LimitSources cut a list of sources. The group goes to the member from any.
+	// LimitSources cut a list of sources, that of a group or all of a port. The
+	// group goes to the member from any.
 	LimitSources
-	// LimitQueries stopped a router's queries from being passed on: there were
-	// too many.
+	// LimitQueries stopped a router's query from being taken and passed on: there
+	// were too many.
 	LimitQueries
 )
 
@@ -174,9 +179,9 @@ type MalformedKey struct {
 // under the zero Member.
 type Counters struct {
 	Messages  map[MessageKey]uint64
-	Malformed map[MalformedKey]uint64
+	Malformed map[MalformedKey]uint64 // frames, and records of frames that count otherwise
 	// Ignored are well-formed messages that are no state: those of an agent's
-	// proxy from where none can be, what a Host passes on of its guests, and
+	// proxy from where that cannot be, what a Host passes on of its guests, and
 	// those of members that the table does not have.
 	Ignored map[MemberKind]uint64
 	// Limits counts records cut or refused, and queries not passed on.

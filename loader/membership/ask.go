@@ -14,9 +14,9 @@ func (t *Table) Ask(now time.Time) {
 	for _, m := range t.order {
 		for _, f := range Families {
 			l := &m.links[f.slot()]
-			msg := l.question(t, t.timing(f))
+			msg := l.question(t)
 			msg.MaxResponse = joinResponse
-			t.send(m.one, Build(msg))
+			l.put(t, msg)
 		}
 	}
 }

@@ -30,11 +30,12 @@ const (
 	NoRouterAlert
 	// BadSource is a sender that such a message cannot have.
 	BadSource
-	// BadDestination is a general query that is not for all nodes.
+	// BadDestination is a query that is not for all nodes, or not for its group.
 	BadDestination
 	// BadGroup is a group that is no multicast address.
 	BadGroup
-	// BadRecord is a record of an unknown type or with an impossible source.
+	// BadRecord is a query with an impossible source, or a record with one or with
+	// an impossible group; only the record is refused then.
 	BadRecord
 )
 

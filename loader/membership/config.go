@@ -12,7 +12,7 @@ func (c Config) complete() Config {
 	c.LastMemberQueryInterval = either(c.LastMemberQueryInterval, time.Second)
 	c.GroupsPerPort = either(c.GroupsPerPort, 1024)
 	c.Groups = either(c.Groups, 16384)
-	c.Sources = either(c.Sources, 64)
+	c.Sources = max(c.Sources, 0)
 	c.MTU = either(c.MTU, 1280)
 	return c
 }
@@ -34,19 +34,33 @@ type timing struct {
 	lastMemberWindow time.Duration // until the last answer to them
 }
 
-// timing is what is set, or what the elected querier has told where that is
-// longer. RFC 3376 4.1.6 takes the querier's values also where they are
-// shorter; here a guest could then make the others' memberships run out.
-func (t *Table) timing(f Family) timing {
+// timing is what is set. RFC 3376 4.1.6 takes the elected querier's values; but
+// any guest may pose as one, and must not change when it is asked, or what
+// silence means. Only how long memberships last goes by a querier's values too.
+func (t *Table) timing() timing {
 	c := t.cfg
-	at := timing{c.Robustness, c.QueryInterval, c.QueryResponseInterval, c.LastMemberQueryInterval, 0}
-	if r := &t.rivals[f.slot()]; r.until > t.now {
-		at.robustness = max(at.robustness, r.robustness)
-		at.interval = max(at.interval, r.interval)
-		at.response = max(at.response, r.response)
+	window := c.LastMemberQueryInterval * time.Duration(c.Robustness)
+	return timing{c.Robustness, c.QueryInterval, c.QueryResponseInterval, c.LastMemberQueryInterval, window}
+}
+
+// listeningMost bounds how long a querier can make memberships last, in group
+// membership intervals of our own.
+const listeningMost = 4
+
+// listening is for how long counts what a listener of a family tells: our group
+// membership interval, or the elected querier's where it asks less often.
+func (t *Table) listening(f Family) time.Duration {
+	ours := t.timing()
+	r := &t.rivals[f.slot()]
+	if r.until <= t.now {
+		return ours.listening()
 	}
-	at.lastMemberWindow = at.lastMember * time.Duration(at.robustness)
-	return at
+	theirs := timing{
+		robustness: max(ours.robustness, r.robustness),
+		interval:   max(ours.interval, r.interval),
+		response:   max(ours.response, r.response),
+	}
+	return min(theirs.listening(), listeningMost*ours.listening())
 }
 
 // listening is the group membership interval (RFC 3376 8.4), and with it the
@@ -58,9 +72,4 @@ func (at timing) listening() time.Duration {
 // absence is the other querier present interval (RFC 3376 8.5).
 func (at timing) absence() time.Duration {
 	return at.interval*time.Duration(at.robustness) + at.response/2
-}
-
-// startup is the interval between the first queries (RFC 3376 8.6).
-func (at timing) startup() time.Duration {
-	return at.interval / 4
 }

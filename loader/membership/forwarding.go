@@ -6,10 +6,10 @@ import "net/netip"
 
 // Forwarding says who gets the frames of a group, in the order of the members.
 // It says false for a group that nobody has told of, for one that is flooded,
-// and for a link-local one while nobody asks for listeners.
+// and for all of a family while nobody asks for listeners: they need not tell.
 func (t *Table) Forwarding(addr netip.Addr) (Forwarding, bool) {
 	g := t.groups[addr]
-	if g == nil || LinkLocal(addr) && !t.HasQuerier(FamilyOf(addr)) {
+	if g == nil || !t.HasQuerier(FamilyOf(addr)) {
 		return Forwarding{}, false
 	}
 	var to Forwarding
@@ -64,7 +64,10 @@ func (t *Table) TakeChanges() Changes {
 		if t.everywhere[f.slot()] {
 			changes.Everywhere = append(changes.Everywhere, f)
 		}
+		if t.requeried[f.slot()] {
+			changes.Queriers = append(changes.Queriers, f)
+		}
 	}
-	t.everywhere = [2]bool{}
+	t.everywhere, t.requeried = [2]bool{}, [2]bool{}
 	return changes
 }

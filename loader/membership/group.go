@@ -37,6 +37,7 @@ type filter struct {
 	mode    Mode
 	until   instant  // the group timer, in Exclude mode
 	sources []source // by address
+	held    int      // how many of them the member's are counted with
 	plain   instant  // until when a listener there tells no sources: MLDv1, IGMPv2
 	mute    instant  // until when a listener there tells no leaves: IGMPv1
 
@@ -183,7 +184,7 @@ func (f *filter) expire(t *Table) {
 		f.touch(t)
 	}
 	if f.mode == Include {
-		f.sources = slices.DeleteFunc(f.sources, func(s source) bool { return s.until <= t.now })
+		f.keep(slices.DeleteFunc(f.sources, func(s source) bool { return s.until <= t.now }))
 		if len(f.sources) != before {
 			f.touch(t)
 		}

@@ -51,10 +51,7 @@ func (m *Message) parseIGMP(p packet) error {
 	}
 	switch {
 	case m.Kind == Advertisement:
-		if p.source.IsUnspecified() {
-			return refuse(BadSource, "advertisement from %s: want the router's address", p.source)
-		}
-		return nil
+		return checkRouter(m.Kind, p.source)
 	case m.Kind == Query:
 		return m.parseIGMPQuery(p)
 	case m.Version == 3:
@@ -68,6 +65,11 @@ func (m *Message) parseIGMP(p packet) error {
 // parseIGMPQuery reads a query, whose length tells its version (RFC 3376 7.1).
 func (m *Message) parseIGMPQuery(p packet) error {
 	data := p.payload
+	if !p.source.IsUnspecified() {
+		if err := checkRouter(m.Kind, p.source); err != nil {
+			return err
+		}
+	}
 	group, err := readGroup(data[4:8], true)
 	if err != nil {
 		return err
@@ -75,9 +77,6 @@ func (m *Message) parseIGMPQuery(p packet) error {
 	m.Group = group
 	if len(data) > igmpBytes && len(data) < igmpQueryBytes {
 		return refuse(Truncated, "query of %d bytes: want %d, or at least %d", len(data), igmpBytes, igmpQueryBytes)
-	}
-	if !group.IsValid() && p.destination != allNodes4 {
-		return refuse(BadDestination, "general query to %s: want %s", p.destination, allNodes4)
 	}
 	code := uint32(data[1])
 	switch {

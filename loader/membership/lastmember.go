@@ -25,7 +25,7 @@ func (f *filter) doubt(t *Table, which func(source) bool, group bool) {
 	if !t.HasQuerier(f.link.family) {
 		return
 	}
-	at := t.timing(f.link.family)
+	at := t.timing()
 	if f.lower(t.in(at.lastMemberWindow), at.robustness, which, group) {
 		f.repeatQueries(t)
 	}
@@ -50,12 +50,12 @@ func (f *filter) lower(deadline instant, queries int, which func(source) bool, g
 // each. What has been told wanted since is asked for with the S flag, lest a
 // router that has heard that lowers its timer again (RFC 3376 6.6.3.1 and 2).
 func (f *filter) repeatQueries(t *Table) {
-	at := t.timing(f.link.family)
+	at := t.timing()
 	deadline := t.in(at.lastMemberWindow)
 	query := func(sources []netip.Addr, suppress bool) {
-		msg := f.link.question(t, at)
+		msg := f.link.question(t)
 		msg.Group, msg.Sources, msg.MaxResponse, msg.Suppress = f.group.addr, sources, at.lastMember, suppress
-		t.send(f.link.member.one, Build(msg))
+		f.link.put(t, msg)
 	}
 	more := false
 	group := f.queries > 0

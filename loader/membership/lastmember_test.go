@@ -203,3 +203,36 @@ func TestFastLeave(t *testing.T) {
 		t.Errorf("changes %s", got)
 	}
 }
+
+// Foreign remotes send each other what their listeners tell. Listeners of older
+// versions that hear another's report do not tell themselves.
+func TestSuppressedListeners(t *testing.T) {
+	const group = "239.1.2.3"
+	foreign2 := Member{Foreign, 2}
+	old := from(Report, IPv4, 2)
+	old.Group = addr(group)
+	r := newRig(t, testConfig(), port1, foreign1, foreign2)
+	r.hear(foreign2, old)
+	r.hear(port1, old)
+	for range 4 {
+		r.hear(foreign1, old)
+		r.pass(125 * time.Second)
+	}
+	r.want("who hears the other's", r.state(foreign2, group), "exclude 135")
+	r.want("who hears nothing", r.state(port1, group), "nothing")
+	// Also where it answers the question about a leave.
+	leave := from(Leave, IPv4, 2)
+	leave.Group = addr(group)
+	r.hear(foreign2, leave)
+	r.pass(time.Second)
+	r.hear(foreign1, old)
+	r.pass(10 * time.Second)
+	r.want("after a leave", r.state(foreign2, group), "exclude 250")
+	// A report of the newest version suppresses nobody's, and one that nobody
+	// wants there is not wanted for another's sake.
+	r.report(foreign1, rec(ModeIsExclude, group), rec(ModeIsExclude, "239.1.2.4"))
+	old.Group = addr("239.1.2.5")
+	r.hear(foreign1, old)
+	r.want("the newest version", r.state(foreign2, group), "exclude 250")
+	r.want("another group", r.state(foreign2, "239.1.2.4")+" "+r.state(foreign2, "239.1.2.5"), "nothing nothing")
+}

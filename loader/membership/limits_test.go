@@ -25,6 +25,7 @@ func TestGroupsRunOut(t *testing.T) {
 		r := newRig(t, cfg, port1, port2, host1, foreign1)
 		r.hear(port2, from(Advertisement, IPv6, 0)) // a router, which has to hear of it
 		r.pass(2 * time.Second)
+		r.wantSent("Hosts hear of the router", r.sent("report", "general"), "host 1: advertisement v0", "host 1: advertisement v0")
 		r.report(port1, rec(ModeIsExclude, "ff0e::1"), rec(ModeIsExclude, "ff0e::2"))
 		r.pass(3 * time.Second)
 		r.sent()
@@ -38,7 +39,7 @@ func TestGroupsRunOut(t *testing.T) {
 		if got := r.TakeChanges().Everywhere; !slices.Equal(got, []Family{IPv6}) {
 			t.Errorf("changes %v", got)
 		}
-		r.wantSent("told", r.sent(), "host 1,foreign 1: advertisement v0", "port 2: report IS_EX ff0e::1 {}, IS_EX ff0e::3 {}, IS_IN ff0e::4 {2001:db8::1}")
+		r.wantSent("told", r.sent(), "port 2: report IS_EX ff0e::1 {}, IS_EX ff0e::3 {}, IS_IN ff0e::4 {2001:db8::1}", "host 1,foreign 1: advertisement v0")
 		// What a limit does not concern works on.
 		r.report(port1, rec(ChangeToInclude, "ff0e::1"))
 		r.pass(2 * time.Second)
@@ -60,7 +61,7 @@ func TestGroupsRunOut(t *testing.T) {
 					n++
 				}
 			}
-			if n < 2 || n > 4 {
+			if n < 2 || n > 3 {
 				t.Errorf("%s is told %d times that all is wanted", who, n)
 			}
 		}
@@ -70,7 +71,7 @@ func TestGroupsRunOut(t *testing.T) {
 		r.sent()
 		r.pass(125 * time.Second)
 		for _, line := range r.sent() {
-			if strings.Contains(line, "advertisement") {
+			if strings.Contains(line, "foreign 1: advertisement") {
 				t.Errorf("%q, and all has room", line)
 			}
 		}
@@ -81,8 +82,7 @@ func TestGroupsRunOut(t *testing.T) {
 func TestOverflowElsewhere(t *testing.T) {
 	r := newRig(t, testConfig(), port1, host1)
 	for _, f := range Families {
-		end := from(Report, f, newest(f))
-		r.hear(host1, end)
+		r.told(host1, f)
 		r.want("a host", r.everywhere(f), "")
 		advertisement := from(Advertisement, f, 0)
 		advertisement.SourceMAC = hostMAC
@@ -171,30 +171,68 @@ func TestReporters(t *testing.T) {
 	r.wantSent("reporters", got, "02:00:00:00:00:03 10.9.0.3 1s", "02:00:00:00:00:05 10.9.0.5 2s", "02:00:00:00:00:04 10.9.0.4 3s", "02:00:00:00:00:02 10.9.0.2 5s")
 }
 
-// A guest that asks all the time is not relayed all the time.
+// A guest that asks all the time is not relayed all the time, and the same query
+// tells nothing new so soon.
 func TestQueriesRunOut(t *testing.T) {
-	r := newRig(t, testConfig(), port1, port2, port3)
-	r.report(port2, rec(ModeIsExclude, "ff0e::1"))
-	r.sent()
-	for range 10000 {
-		impatient := query(IPv6, 2, "")
-		impatient.MaxResponse = 0
-		r.hear(port1, impatient)
-		r.pass(100 * time.Microsecond)
-	}
-	relayed, answered := 0, 0
-	for _, line := range r.sent() {
-		if strings.HasPrefix(line, "port 2,port 3: general") {
-			relayed++
-		} else {
-			answered++
+	for _, c := range []struct {
+		name        string
+		remotes     int
+		ask         func(i int) Message
+		least, most int // relayed in a second
+		counted     bool
+	}{
+		{"general, the same", 0, func(int) Message { return query(IPv6, 2, "") }, 2, 2, false},
+		{"specific, the same", 0, func(int) Message { return query(IPv6, 2, "ff0e::1") }, 2, 2, false},
+		{"general", 0, func(i int) Message {
+			q := query(IPv6, 2, "")
+			q.MaxResponse = time.Duration(i%1000) * time.Millisecond
+			return q
+		}, 11, 12, true},
+		{"specific", 0, func(i int) Message { return query(IPv6, 2, fmt.Sprintf("ff0e::%x", i+1)) }, 69, 70, true},
+		{"specific, to many", 5000, func(i int) Message { return query(IPv6, 2, fmt.Sprintf("ff0e::%x", i+1)) }, 13, 14, true},
+		{"general, to very many", 20000, func(i int) Message {
+			q := query(IPv6, 2, "")
+			q.MaxResponse = time.Duration(i%1000) * time.Millisecond
+			return q
+		}, 1, 1, true},
+	} {
+		members := []Member{port1, port2, port3}
+		for i := range uint32(c.remotes) {
+			members = append(members, Member{Host, i})
 		}
-	}
-	if relayed < 200 || relayed > 301 || answered < 5 || answered > 11 {
-		t.Errorf("%d relayed, %d answered in a second", relayed, answered)
-	}
-	if got := r.Counters().Limits[LimitKey{port1, LimitQueries}]; got != uint64(10000-relayed) {
-		t.Errorf("%d counted", got)
+		r := newRig(t, testConfig(), members...)
+		relayed, answered, refused := 0, 0, 0
+		for i := range 1000 {
+			r.hear(port1, c.ask(i))
+			r.pass(time.Millisecond)
+			for _, s := range r.Outbox() {
+				msg, err := Parse(s.Frame)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s.To[0] == port2 && msg.SourceMAC == routerMAC {
+					relayed++
+				} else if s.To[0] == port1 {
+					answered++
+				}
+			}
+		}
+		if relayed < c.least || relayed > c.most || answered > 11 {
+			t.Errorf("%s: %d relayed, %d answered in a second", c.name, relayed, answered)
+		}
+		if c.counted {
+			refused = 1000 - relayed
+		}
+		if got := r.Counters().Limits[LimitKey{port1, LimitQueries}]; got != uint64(refused) {
+			t.Errorf("%s: %d counted, want %d", c.name, got, refused)
+		}
+		// After a rest there is some again.
+		r.pass(time.Minute)
+		r.sent()
+		r.hear(port1, c.ask(0))
+		if lines := r.sent("report", "advertisement"); len(lines) != 1 {
+			t.Errorf("%s: after a rest %q", c.name, lines)
+		}
 	}
 }
 
@@ -209,12 +247,75 @@ func TestOverflowGoes(t *testing.T) {
 	r.sent()
 	r.report(port1, rec(ModeIsExclude, "ff0e::1"), rec(ModeIsExclude, "ff0e::2"))
 	r.wantSent("told", r.sent(), "host 1: advertisement v0", "host 1: report TO_EX ff0e::1 {}")
-	r.SetMembers(r.now, []Member{port2, host1})
+	r.setMembers(port2, host1)
 	r.sent()
 	r.pass(200 * time.Second)
 	for _, line := range r.sent() {
 		if strings.Contains(line, "advertisement") {
 			t.Errorf("%q, of a port that has gone", line)
 		}
+	}
+}
+
+// A port has so many sources in all its groups together; beyond that it gets
+// groups from any source.
+func TestSourcesOfPort(t *testing.T) {
+	cfg := testConfig()
+	cfg.GroupsPerPort, cfg.Sources = 10, 8
+	r := newRig(t, cfg, port1, port2, foreign1)
+	var sources []string
+	for i := range 8 {
+		sources = append(sources, fmt.Sprintf("10.0.0.%d", i+1))
+	}
+	group := func(i int) string { return fmt.Sprintf("232.1.1.%d", i+1) }
+	const kept = "include 10.0.0.1:260 10.0.0.2:260 10.0.0.3:260 10.0.0.4:260 10.0.0.5:260 10.0.0.6:260 10.0.0.7:260 10.0.0.8:260"
+	for _, m := range []Member{port1, port2, foreign1} {
+		for i := range 6 {
+			r.report(m, rec(ModeIsInclude, group(i), sources...))
+			want := kept
+			if m.Kind == Port && i == 5 {
+				want = "exclude 260"
+			}
+			r.want(fmt.Sprintf("%s, group %d", m, i), r.state(m, group(i)), want)
+		}
+	}
+	if got := r.Counters().Limits; got[LimitKey{port1, LimitSources}] != 1 || got[LimitKey{foreign1, LimitSources}] != 0 {
+		t.Errorf("limits %v", got)
+	}
+	// An exclude list is cut.
+	r.report(port1, rec(ModeIsExclude, group(6), sources...))
+	r.want("exclude", r.state(port1, group(6)), "exclude 260")
+	// What is not wanted any more makes room.
+	r.report(port1, rec(ChangeToInclude, group(0)))
+	r.report(port1, rec(ModeIsExclude, group(1)))
+	r.pass(3 * time.Second)
+	r.report(port1, rec(ModeIsInclude, group(7), sources...))
+	r.want("after a leave", r.state(port1, group(7)), kept)
+	r.report(port1, rec(ModeIsExclude, group(6), sources...))
+	r.want("exclude after a leave", r.state(port1, group(6)), strings.Replace(kept, "include", "exclude 260", 1))
+	r.report(port1, rec(BlockOldSources, group(5), sources...))
+	r.want("no room to note what is blocked", r.state(port1, group(5)), "exclude 257")
+	r.pass(300 * time.Second)
+	if m := r.members[port1]; m.sources != 0 || m.groups != 0 {
+		t.Errorf("%d sources and %d groups are counted, and nothing is wanted", m.sources, m.groups)
+	}
+}
+
+// With no room for sources at all, who wants some gets all.
+func TestNoSources(t *testing.T) {
+	const group, a, b = "239.1.2.3", "10.0.0.1", "10.0.0.2"
+	cfg := testConfig()
+	cfg.Sources = 0
+	for _, kind := range []RecordType{ModeIsInclude, ModeIsExclude, ChangeToInclude, ChangeToExclude, AllowNewSources} {
+		r := newRig(t, cfg, port1, host1)
+		r.sent()
+		r.report(port1, rec(kind, group, a, b))
+		r.want(kind.String(), r.state(port1, group), "exclude 260")
+		r.wantSent(kind.String(), r.sent("general"), "host 1: report TO_EX 239.1.2.3 {}")
+		r.report(port1, rec(BlockOldSources, group, a))
+		r.want("BLOCK", r.state(port1, group), "exclude 260")
+		r.report(port1, rec(ChangeToInclude, group))
+		r.pass(2 * time.Second)
+		r.want("a leave", r.state(port1, group), "nothing")
 	}
 }

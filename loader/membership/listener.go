@@ -17,8 +17,15 @@ func (l *link) listen(t *Table, msg *Message) {
 	}
 	// Reports of a Host come in several frames, and changes between them: only
 	// the empty one, which ends them, says that this was all.
-	if l.member.Kind == Foreign || msg.modern() && len(records) == 0 {
-		l.heard(t)
+	l.heard(t)
+	if l.member.Kind == Host && msg.modern() && len(records)+msg.BadRecords == 0 {
+		l.heardAll(t)
+	}
+	if msg.BadRecords > 0 {
+		t.counters.Malformed[MalformedKey{BadRecord, l.member.Kind}] += uint64(msg.BadRecords)
+	}
+	if l.member.Kind == Foreign && msg.Kind == Report && !msg.modern() {
+		t.suppressed(l, msg)
 	}
 	refused := false
 	for _, r := range records {
@@ -58,7 +65,9 @@ func (l *link) take(t *Table, r Record, msg *Message) bool {
 		}
 	}
 	f.noteReporter(t, msg)
-	f.noteVersion(t, msg)
+	if msg.Kind == Report && !msg.modern() {
+		f.noteVersion(t, msg)
+	}
 	if r, ok := f.understood(t, r); ok {
 		f.apply(t, r)
 	}
@@ -70,12 +79,25 @@ func (l *link) take(t *Table, r Record, msg *Message) bool {
 	return true
 }
 
-// noteVersion keeps for how long there may be a listener of an older version.
-func (f *filter) noteVersion(t *Table, msg *Message) {
-	if msg.Kind != Report || msg.modern() {
+// suppressed counts an older version's report of a foreign remote for the
+// others too: they send each other what their listeners tell, and those that
+// hear another want the group do not tell it themselves (RFC 2236 3, RFC 2710 4).
+func (t *Table) suppressed(from *link, msg *Message) {
+	g := t.groups[msg.Group]
+	if g == nil {
 		return
 	}
-	until := t.in(t.timing(msg.Family).listening())
+	for _, f := range g.filters {
+		if f.link != from && f.link.member.Kind == Foreign && f.mode == Exclude {
+			f.until = t.in(t.listening(msg.Family))
+			f.noteVersion(t, msg)
+		}
+	}
+}
+
+// noteVersion keeps for how long there may be a listener of an older version.
+func (f *filter) noteVersion(t *Table, msg *Message) {
+	until := t.in(t.listening(msg.Family))
 	if msg.Family == IPv4 && msg.Version == 1 {
 		f.mute = until
 	} else {

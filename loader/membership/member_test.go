@@ -5,6 +5,7 @@ package membership
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -15,50 +16,163 @@ import (
 func fresh(t *testing.T, cfg Config, members ...Member) *rig {
 	t.Helper()
 	r := &rig{New(start, cfg, rand.New(rand.NewPCG(3, 4))), t, start}
-	r.SetMembers(r.now, members)
+	r.setMembers(members...)
 	return r
 }
 
-// A new member is asked at once, and again as RFC 3376 8.6 and 8.7 have it; a
-// remote is told what there is. A Host is asked until it has told.
+// A new member is asked at once and some times more, as its guest may sleep, and
+// then each query interval; a remote is told what there is. A Host is asked until
+// it has told.
 func TestNewMembers(t *testing.T) {
 	r := fresh(t, testConfig(), port1, host1, foreign1)
 	r.wantSent("before Advance", r.sent())
 	if next := r.Next(); !next.Equal(r.now) {
 		t.Errorf("due at %s, want now", next)
 	}
-	r.Advance(r.now)
+	var got []string
+	for range 401 {
+		r.pass(0)
+		for _, line := range r.sent() {
+			if strings.Contains(line, "v2") || strings.Contains(line, "report") {
+				got = append(got, fmt.Sprintf("%g s %s", r.now.Sub(start).Seconds(), line))
+			}
+		}
+		r.pass(time.Second)
+	}
+	want := []string{"0 s %s: general query v2 1s", "1 s %s: general query v2 1s", "3 s %s: general query v2 1s", "10 s %s: general query v2 1s",
+		"135 s %s: general query v2 10s", "260 s %s: general query v2 10s", "385 s %s: general query v2 10s"}
+	for _, who := range []string{"port 1", "host 1", "foreign 1"} {
+		var asked []string
+		for _, line := range got {
+			if strings.Contains(line, who) && strings.Contains(line, "query") {
+				asked = append(asked, line)
+			}
+		}
+		if who == "host 1" {
+			want = want[:4]
+		}
+		var lines []string
+		for _, line := range want {
+			lines = append(lines, fmt.Sprintf(line, who))
+		}
+		if who == "host 1" {
+			want = want[:7]
+		}
+		r.wantSent(who, asked, lines...)
+	}
+	// The port has had its time after 12 s: that is all that is wanted.
+	first := slices.IndexFunc(got, func(line string) bool { return strings.Contains(line, "host 1: report") })
+	if first < 0 || !strings.HasPrefix(got[first], "12 s ") && !strings.HasPrefix(got[first], "13 s ") {
+		t.Errorf("Hosts are told in\n\t%s", strings.Join(got, "\n\t"))
+	}
+}
+
+// Queries that come often come as often at the start.
+func TestNewMembersOften(t *testing.T) {
+	cfg := testConfig()
+	cfg.QueryInterval, cfg.QueryResponseInterval = 2*time.Second, half
+	r := fresh(t, cfg, port1)
+	var got []string
+	for range 10 {
+		r.pass(0)
+		for _, line := range r.sent("general query v3") {
+			got = append(got, fmt.Sprintf("%g s %s", r.now.Sub(start).Seconds(), line))
+		}
+		if wants := r.everywhere(IPv6); (wants == "port 1") != (r.now.Sub(start) < 7*time.Second) {
+			t.Errorf("everywhere after %s: %q", r.now.Sub(start), wants)
+		}
+		r.pass(time.Second)
+	}
+	r.wantSent("asked", got, "0 s port 1: general query v2 1s", "1 s port 1: general query v2 1s", "3 s port 1: general query v2 1s",
+		"5 s port 1: general query v2 1s", "7 s port 1: general query v2 500ms", "9 s port 1: general query v2 500ms")
+}
+
+// A guest that wakes after its port was made, and does not tell by itself, is
+// asked before nothing is taken for what it wants. Once it has told anything it
+// is awake, and what it does not answer in the other family it does not want.
+func TestLateGuest(t *testing.T) {
+	r := fresh(t, testConfig(), port1, port2)
+	r.pass(9 * time.Second)
+	r.want("asleep", r.everywhere(IPv4), "port 1,port 2")
+	r.sent()
+	r.pass(time.Second)
+	asked := r.sent("general query v2")
+	slices.Sort(asked)
+	r.wantSent("asked", asked, "port 1: general query v3 1s", "port 2: general query v3 1s")
+	r.pass(half)
+	r.report(port1, rec(ModeIsExclude, "239.1.1.1"))
+	r.pass(half)
+	r.report(port1, rec(ModeIsExclude, "239.1.1.2"))
+	r.want("others there may still answer", r.everywhere(IPv4), "port 1,port 2")
+	r.pass(time.Second)
+	r.want("has told", r.everywhere(IPv4), "port 1")
+	r.pass(time.Second)
+	r.want("has told some time ago", r.everywhere(IPv4), "")
+	r.want("and wants", r.gets("239.1.1.1", "10.0.0.1"), "port 1")
+	r.want("and IPv6", r.everywhere(IPv6), "")
+
+	// One that sleeps longer is new when it tells first.
+	r.pass(time.Hour)
+	r.sent()
+	r.report(port2, rec(ChangeToExclude, "ff02::1:ff00:7"))
+	r.want("waked", r.everywhere(IPv4)+" "+r.everywhere(IPv6), "port 2 port 2")
 	got := r.sent()
 	slices.Sort(got)
-	r.wantSent("at once", got,
-		"foreign 1: general query v2 1s", "foreign 1: general query v3 1s",
-		"host 1: general query v2 1s", "host 1: general query v3 1s",
-		"port 1: general query v2 1s", "port 1: general query v3 1s",
-	)
-	// Ports have had their time: that is all that is wanted.
-	r.pass(4 * time.Second)
-	got = r.sent()
-	slices.Sort(got)
-	r.wantSent("when the ports have had their time", got, "host 1: report", "host 1: report")
-	var queries []string
-	for range 400 {
-		r.pass(time.Second)
-		for _, line := range r.sent("report") {
-			queries = append(queries, fmt.Sprintf("%g s %s", r.now.Sub(start).Seconds(), line))
-		}
+	r.wantSent("waked", got, "port 2: general query v2 1s", "port 2: general query v3 1s")
+	r.pass(2 * time.Second)
+	r.want("awake", r.everywhere(IPv4)+r.everywhere(IPv6), "")
+	r.report(port2, rec(ChangeToExclude, "ff02::1:ff00:8"))
+	r.wantSent("awake", r.sent("report"))
+
+	// One that is awake from the start does not wait for the last query.
+	r = fresh(t, testConfig(), port1)
+	r.pass(half)
+	r.report(port1, rec(ModeIsExclude, "ff02::1:ff00:7"))
+	r.pass(2*time.Second - 1)
+	r.want("before two seconds", r.everywhere(IPv4)+" "+r.everywhere(IPv6), "port 1 port 1")
+	r.pass(1)
+	r.want("after two seconds", r.everywhere(IPv4)+r.everywhere(IPv6), "")
+}
+
+// A frame of a Host's report may be lost: it has to tell all twice.
+func TestHostTellsTwice(t *testing.T) {
+	r := newRig(t, testConfig(), port1, host1)
+	r.report(host1, rec(ModeIsExclude, "239.1.1.2")) // that for 239.1.1.1 is lost
+	r.told(host1, IPv6)
+	r.hear(host1, from(Report, IPv4, 3))
+	r.want("told once", r.everywhere(IPv4), "host 1")
+	r.sent()
+	r.pass(time.Second)
+	r.wantSent("asked once more", r.sent("general query v2", "report"), "host 1: general query v3 1s")
+	r.report(host1, rec(ModeIsExclude, "239.1.1.1"), rec(ModeIsExclude, "239.1.1.2"))
+	r.want("before the end", r.everywhere(IPv4), "host 1")
+	r.hear(host1, from(Report, IPv4, 3))
+	r.want("told twice", r.everywhere(IPv4), "")
+	r.want("what was lost", r.gets("239.1.1.1", "10.0.0.1"), "host 1")
+	r.pass(254 * time.Second)
+	r.sent()
+	r.hear(host1, from(Report, IPv4, 3))
+	r.pass(time.Second)
+	r.want("told again, once", r.everywhere(IPv4), "")
+	r.wantSent("is not asked", r.sent("report"))
+	r.pass(255 * time.Second)
+	r.want("silent", r.everywhere(IPv4), "host 1")
+	r.hear(host1, from(Report, IPv4, 3))
+	r.want("once after silence", r.everywhere(IPv4), "host 1")
+	r.pass(100 * time.Second) // the answer is lost too
+	r.hear(host1, from(Report, IPv4, 3))
+	r.want("twice after silence", r.everywhere(IPv4), "")
+
+	// A report of which every record was bad is no end.
+	r = newRig(t, testConfig(), host1)
+	for range 3 {
+		msg := from(Report, IPv4, 3)
+		msg.SourceMAC, msg.BadRecords = hostMAC, 1
+		r.Receive(r.now, host1, &msg)
 	}
-	for _, want := range []string{
-		"32 s port 1: general query v3 10s", "157 s port 1: general query v3 10s", "282 s port 1: general query v3 10s",
-		"32 s foreign 1: general query v3 10s", "32 s host 1: general query v2 1s",
-	} {
-		if !slices.Contains(queries, want) {
-			t.Errorf("no %q in\n\t%s", want, strings.Join(queries, "\n\t"))
-		}
-	}
-	for _, line := range queries {
-		if strings.Contains(line, "host") && !strings.HasPrefix(line, "32 s") {
-			t.Errorf("%q, and a Host tells by itself", line)
-		}
+	r.want("nothing but bad records", r.everywhere(IPv4), "host 1")
+	if got := r.Counters().Malformed[MalformedKey{BadRecord, Host}]; got != 3 {
+		t.Errorf("%d bad records are counted", got)
 	}
 }
 
@@ -130,7 +244,7 @@ func TestUnsure(t *testing.T) {
 	}
 	report(host1, rec(ChangeToExclude, "ff0e::1"))
 	r.want("after a change", r.everywhere(IPv6), "port 1,host 1,foreign 1")
-	report(host1)
+	r.told(host1, IPv6)
 	r.want("after a report", r.everywhere(IPv6), "port 1,foreign 1")
 	r.want("after a report, IPv4", r.everywhere(IPv4), "port 1,host 1,foreign 1")
 	if got := r.TakeChanges().Everywhere; !slices.Equal(got, []Family{IPv6}) {
@@ -139,6 +253,7 @@ func TestUnsure(t *testing.T) {
 	// A foreign remote's first answer is not all of them.
 	report(foreign1, rec(ModeIsExclude, "ff0e::1"))
 	r.want("after the first of many", r.everywhere(IPv6), "port 1,foreign 1")
+	report(port1)
 	r.pass(2 * time.Second)
 	r.want("when answers are in", r.everywhere(IPv6), "")
 	r.want("when answers are in, IPv4", r.everywhere(IPv4), "host 1,foreign 1")
@@ -151,6 +266,8 @@ func TestUnsure(t *testing.T) {
 	r.pass(1)
 	r.want("after 260 s of silence", r.everywhere(IPv6), "host 1,foreign 1")
 	report(foreign1, rec(ModeIsInclude, "ff02::1:ff00:7"))
+	r.want("a foreign remote that tells again, perhaps not all", r.everywhere(IPv6), "host 1,foreign 1")
+	r.pass(11 * time.Second)
 	r.want("a foreign remote that tells again", r.everywhere(IPv6), "host 1")
 }
 
@@ -160,7 +277,7 @@ func TestSilentHost(t *testing.T) {
 	r := newRig(t, testConfig(), port1, host1)
 	r.report(host1, rec(ModeIsInclude, "ff0e::1", "fe80::1"))
 	r.pass(2 * time.Second) // a long report
-	r.hear(host1, from(Report, IPv6, 2))
+	r.told(host1, IPv6)
 	r.want("the host", r.gets("ff0e::1", "fe80::1"), "host 1")
 	r.want("everywhere", r.everywhere(IPv6), "")
 	for range 300 {
@@ -177,7 +294,7 @@ func TestSilentHost(t *testing.T) {
 func TestHostWithoutAgent(t *testing.T) {
 	r := newRig(t, testConfig(), port1, host1)
 	for _, f := range Families {
-		r.hear(host1, from(Report, f, newest(f)))
+		r.told(host1, f)
 	}
 	r.want("a host that has told", r.everywhere(IPv6), "")
 	report := from(Report, IPv6, 2)
@@ -190,6 +307,8 @@ func TestHostWithoutAgent(t *testing.T) {
 	r.want("the guest's group", r.gets("ff0e::1", "fe80::1"), "unknown")
 	r.want("after a guest's report", r.everywhere(IPv6), "host 1")
 	r.want("after a guest's report, IPv4", r.everywhere(IPv4), "")
+	r.hear(host1, from(Report, IPv6, 2))
+	r.want("when the agent has told again, once", r.everywhere(IPv6), "host 1")
 	r.hear(host1, from(Report, IPv6, 2))
 	r.want("when the agent has told again", r.everywhere(IPv6), "")
 }
@@ -213,50 +332,112 @@ func TestSolicitedNodes(t *testing.T) {
 	r.want("when nobody is left", r.gets(group, "fe80::1"), "unknown")
 }
 
-// Nothing link-local is pruned while nobody asks.
+// Nothing is pruned while nobody asks, nor before all could have answered after
+// somebody has begun to.
 func TestNoQuerier(t *testing.T) {
 	cfg := testConfig()
 	cfg.Querier = false
-	r := newRig(t, cfg, port1, port2)
-	r.report(port1, rec(ModeIsExclude, "ff02::fb"), rec(ModeIsExclude, "ff0e::1"))
-	r.wantSent("nothing asked", r.sent())
-	r.want("link-local", r.gets("ff02::fb", "fe80::1"), "unknown")
-	r.want("global", r.gets("ff0e::1", "fe80::1"), "port 1")
+	r := newRig(t, cfg, port1, port2, host1, foreign1)
+	r.report(port1, rec(ModeIsExclude, "ff02::fb"), rec(ModeIsExclude, "ff0e::1"), rec(ModeIsExclude, "ff02::1:ff00:7"))
+	r.wantSent("nothing asked", r.sent("report TO_EX"))
+	all := addrs("ff02::fb", "ff02::1:ff00:7", "ff0e::1")
+	flooded := func(what string) {
+		t.Helper()
+		for _, group := range all {
+			r.want(fmt.Sprintf("%s, %s", group, what), r.gets(group.String(), "fe80::1"), "unknown")
+		}
+	}
+	flooded("nobody asks")
 	r.TakeChanges()
 	if r.HasQuerier(IPv6) {
 		t.Error("there is a querier")
 	}
-	query := from(Query, IPv6, 2)
-	query.Robustness, query.QueryInterval, query.MaxResponse = 2, 125*time.Second, 10*time.Second
-	r.hear(port2, query)
+	r.hear(port2, query(IPv6, 2, ""))
 	if !r.HasQuerier(IPv6) || r.HasQuerier(IPv4) {
 		t.Error("want a querier of IPv6")
 	}
-	r.want("link-local, asked", r.gets("ff02::fb", "fe80::1"), "port 1")
-	if got := r.TakeChanges().Groups; !slices.Equal(got, addrs("ff02::fb")) {
-		t.Errorf("changes %s", got)
+	r.want("asked", r.gets("ff02::fb", "fe80::1")+" "+r.gets("ff0e::1", "fe80::1"), "port 1 port 1")
+	r.want("before the answers", r.everywhere(IPv6), "port 1,port 2,host 1,foreign 1")
+	changes := func(what string, groups []netip.Addr) {
+		t.Helper()
+		got := r.TakeChanges()
+		if !slices.Equal(got.Groups, groups) || !slices.Equal(got.Queriers, []Family{IPv6}) {
+			t.Errorf("%s: changes %+v", what, got)
+		}
 	}
-	r.pass(100 * time.Second)
+	changes("asked", all)
+	asked := r.sent("report", "advertisement")
+	slices.Sort(asked)
+	r.wantSent("asked by us too", asked, "foreign 1: general query v2 1s", "port 1,host 1,foreign 1: general query v2 10s", "port 1: general query v2 1s", "port 2: general query v2 1s")
+	r.pass(half)
+	r.report(port1, rec(ModeIsExclude, "ff02::fb"))
+	r.pass(1500 * time.Millisecond)
+	r.want("one has answered", r.everywhere(IPv6), "port 2,host 1,foreign 1")
+	r.pass(98 * time.Second)
 	r.report(port1, rec(ModeIsExclude, "ff02::fb"), rec(ModeIsExclude, "ff0e::1"))
 	r.pass(155*time.Second - 1)
 	r.TakeChanges()
 	r.want("before the querier goes", r.gets("ff02::fb", "fe80::1"), "port 1")
 	r.pass(1)
-	r.want("after", r.gets("ff02::fb", "fe80::1"), "unknown")
-	if got := r.TakeChanges().Groups; !slices.Equal(got, addrs("ff02::fb")) {
-		t.Errorf("changes %s", got)
-	}
+	flooded("the querier has gone")
+	changes("gone", all)
 	// By the settings it is the same.
 	r.sent()
 	r.SetConfig(r.now, testConfig())
 	r.want("with a querier", r.gets("ff02::fb", "fe80::1"), "port 1")
-	if got := r.TakeChanges().Groups; !slices.Equal(got, addrs("ff02::fb")) {
-		t.Errorf("changes %s", got)
+	r.want("with a querier, before the answers", r.everywhere(IPv6), "port 1,port 2,host 1,foreign 1")
+	if got := r.TakeChanges(); !slices.Equal(got.Queriers, Families[:]) {
+		t.Errorf("changes %+v", got)
 	}
 	r.Advance(r.now)
-	asked := r.sent("report")
+	asked = r.sent("report")
 	slices.Sort(asked)
-	r.wantSent("asked", asked, "port 1: general query v2 10s", "port 1: general query v3 10s", "port 2: general query v2 10s", "port 2: general query v3 10s")
+	r.wantSent("asked", asked, "foreign 1: general query v2 1s", "foreign 1: general query v3 1s", "port 1: general query v2 1s", "port 1: general query v3 1s", "port 2: general query v2 1s", "port 2: general query v3 1s")
+	r.pass(12 * time.Second)
+	r.want("silent", r.everywhere(IPv6), "host 1,foreign 1")
+}
+
+// Hosts are not told that this was all while nobody asks here: listeners need
+// not have told.
+func TestNoQuerierIsNotAll(t *testing.T) {
+	cfg := testConfig()
+	cfg.Querier = false
+	r := newRig(t, cfg, port1, host1)
+	r.report(port1, rec(ModeIsExclude, "ff0e::1"))
+	ends := func(d time.Duration) (n int) {
+		r.t.Helper()
+		r.sent()
+		r.pass(d)
+		for _, line := range r.sent() {
+			if line == "host 1: report" {
+				n++
+			}
+		}
+		return n
+	}
+	if n := ends(time.Hour); n > 0 {
+		t.Errorf("%d reports are ended", n)
+	}
+	r.SetConfig(r.now, testConfig())
+	if n := ends(11 * time.Second); n > 0 {
+		t.Errorf("%d reports are ended before the port had its time", n)
+	}
+	if n := ends(2 * time.Second); n != 2 { // one for each family
+		t.Errorf("%d reports are ended after the port had its time", n)
+	}
+	r.SetConfig(r.now, cfg)
+	if n := ends(time.Hour); n > 0 {
+		t.Errorf("%d reports are ended after the querier has gone", n)
+	}
+	r.SetConfig(r.now, testConfig())
+	for _, f := range Families {
+		ask := query(f, newest(f), "")
+		ask.SourceMAC, ask.MaxResponse = hostMAC, time.Second
+		r.hear(host1, ask)
+	}
+	if n := ends(2 * time.Second); n > 0 {
+		t.Errorf("%d answers are ended before the port had its time again", n)
+	}
 }
 
 // Of a member that goes nothing stays but what has been counted.
@@ -271,7 +452,7 @@ func TestMemberGoes(t *testing.T) {
 	r.pass(5 * time.Second)
 	r.TakeChanges()
 	r.sent()
-	r.SetMembers(r.now, []Member{port2, host1})
+	r.setMembers(port2, host1)
 	r.Advance(r.now)
 	r.want("group 1", r.gets("ff0e::1", "fe80::1"), "port 2")
 	r.want("everywhere", r.everywhere(IPv6), "host 1")
@@ -287,19 +468,19 @@ func TestMemberGoes(t *testing.T) {
 	if got, _ := r.Querier(IPv6); got.Member != (Member{}) {
 		t.Errorf("querier is %+v, which has gone", got)
 	}
-	r.wantSent("we ask again", r.sent("report"), "port 2: general query v2 10s")
+	r.wantSent("we ask again", r.sent("report", "advertisement"), "port 2: general query v2 1s")
 	r.report(port1, rec(ModeIsExclude, "ff0e::3"))
 	r.want("of whom is no member", r.gets("ff0e::3", "fe80::1"), "unknown")
 	if got := r.Counters().Ignored[Port]; got != 1 {
 		t.Errorf("%d ignored", got)
 	}
 	// All goes, and nothing is due.
-	r.SetMembers(r.now, nil)
+	r.setMembers()
 	r.pass(time.Hour)
 	if next := r.Next(); !next.IsZero() || len(r.Groups()) > 0 || len(r.Members()) > 0 {
 		t.Errorf("next %s, groups %v", next, r.Groups())
 	}
-	r.SetMembers(r.now, []Member{port1})
+	r.setMembers(port1)
 	r.want("a member that comes again", r.state(port1, "ff0e::1"), "nothing")
 }
 
@@ -337,6 +518,8 @@ func TestRestore(t *testing.T) {
 			t.Errorf("no %q in\n\t%s", want, strings.Join(got, "\n\t"))
 		}
 	}
+	r.report(port2)
+	r.want("one that tells again is not new", r.everywhere(IPv6), "host 2,foreign 1")
 	r.pass(20 * time.Second)
 	for _, line := range r.sent() {
 		if strings.Contains(line, "TO_EX") {
@@ -355,8 +538,7 @@ func TestHostHasTold(t *testing.T) {
 	r := fresh(t, testConfig(), host1)
 	r.Advance(r.now)
 	for _, f := range Families {
-		msg := from(Report, f, newest(f))
-		r.hear(host1, msg)
+		r.told(host1, f)
 	}
 	r.sent()
 	r.pass(100 * time.Second)

@@ -136,6 +136,9 @@ type Message struct {
 	Sources []netip.Addr
 	// Records are those of an MLDv2 or IGMPv3 report; it may have none.
 	Records []Record
+	// BadRecords is how many others it had, of a group that is no multicast
+	// address or with a source that is no unicast address.
+	BadRecords int
 
 	// What only a query has. Robustness and QueryInterval are zero where the
 	// version has none or the querier tells none.

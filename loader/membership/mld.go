@@ -5,6 +5,7 @@ package membership
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -75,9 +76,6 @@ func (m *Message) parseMLD(p packet) error {
 	if len(data) > mldBytes && len(data) < mldQueryBytes {
 		return refuse(Truncated, "query of %d bytes: want %d, or at least %d", len(data), mldBytes, mldQueryBytes)
 	}
-	if !group.IsValid() && p.destination != allNodes6 {
-		return refuse(BadDestination, "general query to %s: want %s", p.destination, allNodes6)
-	}
 	code := uint32(binary.BigEndian.Uint16(data[4:]))
 	if m.Version == 1 {
 		m.MaxResponse = time.Duration(code) * mldUnit
@@ -109,33 +107,39 @@ func (m *Message) parseQueryTail(rest cursor, addrBytes int) error {
 	if count > 0 && !m.Group.IsValid() {
 		return refuse(BadGroup, "query for %d sources of no group", count)
 	}
-	sources, err := rest.takeSources(count, addrBytes)
+	sources, ok := rest.takeSources(count, addrBytes)
+	if !ok {
+		return refuse(Truncated, "%d sources in %d bytes", count, len(rest))
+	}
+	if i := slices.IndexFunc(sources, isNoSource); i >= 0 {
+		return refuse(BadRecord, "source %s is no unicast address", sources[i])
+	}
 	m.Sources = sources
-	return err
+	return nil
+}
+
+// isNoSource tells whether an address cannot be that of a sender.
+func isNoSource(a netip.Addr) bool {
+	return a.IsMulticast() || a.IsUnspecified()
 }
 
 // takeSources reads a list of addresses of some bytes each.
-func (c *cursor) takeSources(count, addrBytes int) ([]netip.Addr, error) {
+func (c *cursor) takeSources(count, addrBytes int) ([]netip.Addr, bool) {
 	data, ok := c.take(count * addrBytes)
-	if !ok {
-		return nil, refuse(Truncated, "%d sources in %d bytes", count, len(*c))
-	}
-	if count == 0 {
-		return nil, nil
+	if !ok || count == 0 {
+		return nil, ok
 	}
 	sources := make([]netip.Addr, 0, count)
 	for ; len(data) > 0; data = data[addrBytes:] {
 		source, _ := netip.AddrFromSlice(data[:addrBytes])
-		if source.IsMulticast() || source.IsUnspecified() {
-			return nil, refuse(BadRecord, "source %s is no unicast address", source)
-		}
 		sources = append(sources, source)
 	}
-	return sources, nil
+	return sources, true
 }
 
 // parseRecords reads what MLDv2 and IGMPv3 have alike in a report, from the
-// number of records on.
+// number of records on. A record that says what cannot be does not take the
+// others with it, which are of other groups.
 func (m *Message) parseRecords(rest cursor, addrBytes int) error {
 	count := int(binary.BigEndian.Uint16(rest))
 	rest = rest[2:]
@@ -148,21 +152,25 @@ func (m *Message) parseRecords(rest cursor, addrBytes int) error {
 		if !ok {
 			return refuse(Truncated, "record %d of %d is cut short", i+1, count)
 		}
-		group, err := readGroup(addr, false)
-		if err != nil {
-			return err
-		}
-		sources, err := rest.takeSources(int(binary.BigEndian.Uint16(head[2:])), addrBytes)
-		if err != nil {
-			return err
+		listed := int(binary.BigEndian.Uint16(head[2:]))
+		sources, ok := rest.takeSources(listed, addrBytes)
+		if !ok {
+			return refuse(Truncated, "%d sources of record %d of %d in %d bytes", listed, i+1, count, len(rest))
 		}
 		if _, ok := rest.take(int(head[1]) * 4); !ok { // auxiliary data, which nothing uses
 			return refuse(Truncated, "the auxiliary data of record %d of %d is cut short", i+1, count)
 		}
 		// Types to come are to be ignored (RFC 3376 4.2.12).
-		if kind := RecordType(head[0]); kind >= ModeIsInclude && kind <= BlockOldSources {
-			m.Records = append(m.Records, Record{kind, group, sources})
+		kind := RecordType(head[0])
+		if kind < ModeIsInclude || kind > BlockOldSources {
+			continue
 		}
+		group, err := readGroup(addr, false)
+		if err != nil || slices.ContainsFunc(sources, isNoSource) {
+			m.BadRecords++
+			continue
+		}
+		m.Records = append(m.Records, Record{kind, group, sources})
 	}
 	return nil
 }

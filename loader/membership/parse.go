@@ -94,10 +94,35 @@ func Parse(frame []byte) (*Message, error) {
 	default:
 		err = refuse(Unrelated, "%s protocol %d carries no membership", msg.Family, p.protocol)
 	}
+	if err == nil && msg.Kind == Query {
+		err = msg.checkDestination(p, MAC(ethernet[:6]))
+	}
 	if err != nil {
 		return nil, err
 	}
 	return msg, nil
+}
+
+// checkDestination wants a query to go to all nodes, or to the group that it is
+// about (RFC 3376 4.1.12, RFC 3810 5.1.15), also as a frame. One that goes
+// elsewhere is not heard by the listeners, and would stand for one that is.
+func (m *Message) checkDestination(p packet, mac MAC) error {
+	want := m.destination()
+	if p.destination != want {
+		return refuse(BadDestination, "query to %s: want %s", p.destination, want)
+	}
+	if mac != groupMAC(want) {
+		return refuse(BadDestination, "query for %s in a frame to %s: want %s", want, mac, groupMAC(want))
+	}
+	return nil
+}
+
+// checkRouter wants the address of a router to be one that a node can have.
+func checkRouter(kind MessageKind, source netip.Addr) error {
+	if source.IsUnspecified() || source.IsMulticast() || source.IsLoopback() || source.Is4() && source.As4()[0] == 0 {
+		return refuse(BadSource, "%s from %s: want the router's address", kind, source)
+	}
+	return nil
 }
 
 // parseIPv4 reads the header of RFC 791.
@@ -223,9 +248,6 @@ func (m *Message) parsePIM(p packet) error {
 	if checksum(seed, p.payload) != 0 {
 		return refuse(BadChecksum, "PIM checksum")
 	}
-	if p.source.IsUnspecified() || p.source.IsMulticast() {
-		return refuse(BadSource, "PIM Hello from %s", p.source)
-	}
 	m.Kind = Hello
-	return nil
+	return checkRouter(m.Kind, p.source)
 }

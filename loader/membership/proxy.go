@@ -3,6 +3,7 @@
 package membership
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -14,10 +15,13 @@ const (
 	unsolicited = time.Second
 	// A guest that joins and leaves all the time must not have every remote told
 	// each time: changes within a gap go together.
-	changeGap       = 10 * time.Millisecond
-	changeGapRemote = 100 * time.Microsecond // more for each remote
+	changeGap = 10 * time.Millisecond
+	// messageTime is what each message takes, so that one segment has changes
+	// told by at most 20,000 messages a second.
+	messageTime = 50 * time.Microsecond
 	// answerGap lies between full answers to one member.
-	answerGap = 100 * time.Millisecond
+	answerGap      = 100 * time.Millisecond
+	answerGapFrame = time.Millisecond // or this, for each frame of the last one
 )
 
 // audience is whom the proxy tells the same: the remotes, of what the ports
@@ -31,25 +35,57 @@ type audience struct {
 	old     []*link              // and who is not
 	told    map[netip.Addr]claim // what is wanted now, and told or about to be
 	pending map[netip.Addr]*change
-	first   []netip.Addr // of pending, not told yet
-	repeat  instant      // when pending is told again
-	quiet   instant      // until when nothing is told
-	full    [][]byte     // frames of a full report; nil: to be made
+	first   map[netip.Addr]bool // of pending, not told yet
+	repeat  instant             // when pending is told again
+	quiet   instant             // until when nothing is told
+	full    [][]byte            // frames of a full report; nil: to be made
+
+	adverts    int // advertisements to come, of the remotes
+	nextAdvert instant
 }
 
 // change is what is still to be told of a change, and how often (RFC 3376 5.1,
 // RFC 3810 6.1).
 type change struct {
-	first   bool // it is in the audience's first
 	mode    int
 	sources map[netip.Addr]int
+
+	last   claim   // that was told last, where the change has not been told yet
+	before *change // what was still to be told then; nil: nothing
+}
+
+// more notes that a change is to be told some times.
+func (p *change) more(old, now claim, times int) {
+	// A report of the mode has the whole list; what was pending of sources ends
+	// with it, as it is not told more often. Nothing is always told so: a bridge
+	// that takes no sources takes BLOCK for a wish.
+	if now.mode != old.mode || now.nothing() {
+		p.mode = times
+		return
+	}
+	if p.sources == nil {
+		p.sources = make(map[netip.Addr]int)
+	}
+	for _, s := range old.sources {
+		if !contains(now.sources, s) {
+			p.sources[s] = times
+		}
+	}
+	for _, s := range now.sources {
+		if !contains(old.sources, s) {
+			p.sources[s] = times
+		}
+	}
 }
 
 func (a *audience) clock() *alarm { return &a.alarm }
 
 // newAudience makes one, which is told nothing yet.
 func (t *Table) newAudience(f Family, router *link) *audience {
-	a := &audience{family: f, router: router, told: make(map[netip.Addr]claim), pending: make(map[netip.Addr]*change), repeat: never}
+	a := &audience{
+		family: f, router: router, told: make(map[netip.Addr]claim), pending: make(map[netip.Addr]*change), first: make(map[netip.Addr]bool),
+		repeat: never, nextAdvert: never,
+	}
 	t.audiences[f.slot()] = append(t.audiences[f.slot()], a)
 	return a
 }
@@ -82,7 +118,7 @@ func (a *audience) address(t *Table) {
 
 // attend makes the port an audience of its own, for as long as it asks.
 func (l *link) attend(t *Table) {
-	l.askedTo = t.in(t.timing(l.family).absence())
+	l.askedTo = t.in(t.timing().absence())
 	t.wakeBy(l, l.askedTo)
 	if l.told == nil {
 		l.told = t.newAudience(l.family, l)
@@ -110,7 +146,7 @@ func (t *Table) tellDirty() {
 	for _, addr := range sortedKeys(t.dirty) {
 		for _, a := range t.audiences[FamilyOf(addr).slot()] {
 			if a.router != nil || t.dirty[addr] && !SolicitedNode(addr) {
-				a.update(t, addr, t.timing(a.family).robustness)
+				a.update(t, addr, t.timing().robustness)
 			}
 		}
 	}
@@ -137,68 +173,69 @@ func (a *audience) update(t *Table, addr netip.Addr, times int) {
 		return
 	}
 	p := a.pending[addr]
-	if p == nil {
-		p = &change{}
-		a.pending[addr] = p
-	}
-	if c.mode != old.mode {
-		// Such a report has the whole list; what was pending of sources ends with
-		// it, as it is not told more often.
-		p.mode = times
-	} else {
-		if p.sources == nil {
-			p.sources = make(map[netip.Addr]int)
+	switch {
+	case !a.first[addr]:
+		// A copy, for p to be taken back.
+		before := p
+		p = &change{last: old, before: before}
+		if before != nil {
+			p.mode, p.sources = before.mode, maps.Clone(before.sources)
 		}
-		for _, s := range old.sources {
-			if !contains(c.sources, s) {
-				p.sources[s] = times
-			}
-		}
-		for _, s := range c.sources {
-			if !contains(old.sources, s) {
-				p.sources[s] = times
-			}
-		}
+		a.first[addr], a.pending[addr] = true, p
+	case c.equal(p.last):
+		a.takeBack(addr, p)
+		return
 	}
-	if !p.first {
-		p.first = true
-		a.first = append(a.first, addr)
-	}
+	p.more(old, c, times)
 	t.wakeBy(a, max(t.now, a.quiet))
+}
+
+// takeBack forgets a change that was never told and is none any more.
+func (a *audience) takeBack(addr netip.Addr, p *change) {
+	delete(a.first, addr)
+	if p.before != nil {
+		a.pending[addr] = p.before
+	} else {
+		delete(a.pending, addr)
+	}
 }
 
 // wake tells what is new, and repeats what is to be repeated.
 func (a *audience) wake(t *Table) {
+	if a.nextAdvert <= t.now {
+		a.advertiseDue(t)
+	}
 	if a.quiet <= t.now && (len(a.first) > 0 || a.repeat <= t.now) {
-		groups := a.first
+		groups := sortedKeys(a.first)
 		if a.repeat <= t.now {
 			groups, a.repeat = sortedKeys(a.pending), never
 		}
-		a.first = nil
-		a.tell(t, groups)
+		clear(a.first)
+		messages := a.tell(t, groups)
 		if len(a.pending) > 0 && a.repeat == never {
 			a.repeat = t.within(unsolicited)
 		}
-		a.quiet = t.in(changeGap + time.Duration(len(a.all))*changeGapRemote)
+		a.quiet = t.in(max(changeGap, time.Duration(messages)*messageTime))
 	}
 	next := a.repeat
 	if len(a.first) > 0 {
 		next = t.now
 	}
 	if next != never {
-		t.wakeBy(a, max(next, a.quiet))
+		next = max(next, a.quiet)
 	}
+	t.wakeBy(a, min(next, a.nextAdvert))
 }
 
-// tell reports the changes of some groups.
-func (a *audience) tell(t *Table, groups []netip.Addr) {
+// tell reports the changes of some groups, and counts the messages.
+func (a *audience) tell(t *Table, groups []netip.Addr) (messages int) {
 	if slices.ContainsFunc(a.old, func(l *link) bool { return l.version(t) == newest(a.family) }) {
 		a.address(t)
 	}
 	var records []Record
 	for _, addr := range groups {
 		p := a.pending[addr]
-		p.first = false
+		p.last, p.before = claim{}, nil
 		records = append(records, a.changes(addr, p)...)
 		p.mode = max(p.mode-1, 0)
 		for s := range p.sources {
@@ -213,13 +250,16 @@ func (a *audience) tell(t *Table, groups []netip.Addr) {
 	if len(a.modern) > 0 {
 		for _, frame := range t.reports(a.family, records) {
 			t.send(a.modern, frame)
+			messages += len(a.modern)
 		}
 	}
 	for _, l := range a.old {
 		for _, addr := range groups {
 			a.tellOld(t, l, addr)
+			messages++
 		}
 	}
+	return messages
 }
 
 // changes are the records of a change: how the mode has changed, or what the
@@ -281,13 +321,14 @@ func (t *Table) reports(f Family, records []Record) [][]byte {
 	return frames
 }
 
-// tellAll sends a member all that is wanted.
-func (a *audience) tellAll(t *Table, l *link) {
+// tellAll sends a member all that is wanted, and tells how many frames that
+// took.
+func (a *audience) tellAll(t *Table, l *link) (frames int) {
 	if l.version(t) != newest(a.family) {
 		for _, addr := range sortedKeys(a.told) {
 			a.tellOld(t, l, addr)
 		}
-		return
+		return len(a.told)
 	}
 	if a.full == nil {
 		var records []Record
@@ -299,4 +340,5 @@ func (a *audience) tellAll(t *Table, l *link) {
 	for _, frame := range a.full {
 		t.send(l.member.one, frame)
 	}
+	return len(a.full)
 }

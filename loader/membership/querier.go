@@ -13,6 +13,7 @@ type rival struct {
 	alarm
 	family     Family
 	until      instant
+	serves     instant // until when its queries do for ours
 	behind     *member
 	addr       netip.Addr
 	mac        MAC
@@ -24,121 +25,170 @@ type rival struct {
 
 func (r *rival) clock() *alarm { return &r.alarm }
 
-// hear takes a query of a real router. Of two the lower address is elected
-// (RFC 3376 6.6.2).
+// hear takes a general query of a real router: specific ones elect nobody, as
+// for the kernel's bridge (br_multicast_query_received in br_multicast.c). Of
+// two the lower address is elected (RFC 3376 6.6.2). Its queries do for ours
+// only if they come as often and give no more time to answer; and, as one may be
+// late, for half an interval more.
 func (r *rival) hear(t *Table, from *member, msg *Message) {
-	if r.until > t.now {
-		if r.addr.Less(msg.Source) {
-			return
-		}
-	} else {
-		r.response = 0
+	if r.until > t.now && r.addr.Less(msg.Source) {
+		return
 	}
+	at := t.timing()
 	r.behind, r.addr, r.mac, r.version = from, msg.Source, msg.SourceMAC, msg.Version
-	r.robustness, r.interval = msg.Robustness, msg.QueryInterval
-	if !msg.Group.IsValid() {
-		r.response = msg.MaxResponse
+	r.robustness, r.interval, r.response = msg.Robustness, msg.QueryInterval, msg.MaxResponse
+	r.until, r.serves = t.in(at.absence()), 0
+	if r.interval <= at.interval && r.response <= at.response {
+		r.serves = t.in(at.interval * 3 / 2)
 	}
-	r.until = never // its own timing counts for this
-	r.until = t.in(t.timing(r.family).absence())
 	t.wakeBy(r, r.until)
 }
 
 // lose ends the time of a querier that goes with its member.
 func (r *rival) lose(t *Table, m *member) {
-	if r.behind == m && r.until > t.now {
-		r.behind, r.until = nil, t.now
-		t.wakeBy(r, t.now)
+	if r.behind != m || r.until <= t.now {
+		return
 	}
+	r.behind, r.until, r.serves = nil, t.now, t.now
+	t.wakeBy(r, t.now)
 }
 
-// wake asks in the place of a querier that is silent.
+// wake asks in the place of a querier that has gone. In that of one that is
+// silent, it has been asked already.
 func (r *rival) wake(t *Table) {
 	if r.until > t.now {
 		t.wakeBy(r, r.until)
-		return
-	}
-	for _, m := range t.order {
-		m.links[r.family.slot()].askAgain(t)
+	} else if r.behind == nil {
+		for _, m := range t.order {
+			m.links[r.family.slot()].takesOver = true
+			m.links[r.family.slot()].askAgain(t)
+		}
 	}
 }
 
 // HasQuerier tells whether anybody asks the members what they want. Where
-// nobody does, listeners need not report, and nothing link-local is pruned.
+// nobody does, listeners need not report, and nothing is pruned.
 func (t *Table) HasQuerier(f Family) bool {
 	return t.cfg.Querier || t.rivals[f.slot()].until > t.now
 }
 
-// noteQueriers notes what comes and goes with a querier.
+// noteQueriers notes what comes and goes with a querier. When one comes, what
+// is known may be little of what is wanted, until all have been asked; when the
+// last one goes, Hosts have to be told anew that what they know is all.
 func (t *Table) noteQueriers() {
 	for _, f := range Families {
-		if has := t.HasQuerier(f); has != t.queried[f.slot()] {
-			t.queried[f.slot()] = has
-			for addr := range t.groups {
-				if FamilyOf(addr) == f && LinkLocal(addr) {
-					t.changed[addr] = true
-				}
+		has := t.HasQuerier(f)
+		if has == t.queried[f.slot()] {
+			continue
+		}
+		t.queried[f.slot()], t.requeried[f.slot()] = has, true
+		for addr := range t.groups {
+			if FamilyOf(addr) == f {
+				t.changed[addr] = true
 			}
 		}
+		for _, m := range t.order {
+			l := &m.links[f.slot()]
+			if !has {
+				l.ended = false
+			} else if m.Kind != Host {
+				l.startAsking(t)
+				at := t.timing()
+				l.settleBy(t, t.in(max(at.startup()+joinResponse, at.response)+joinMargin))
+			}
+		}
+		t.reportUntold(f)
 	}
 }
 
-// askAgain begins the member's interval of queries anew.
+// startupGaps lie between the first queries to a member, which give joinResponse
+// to answer: a guest is often asleep when its port is made, and need not tell
+// when it wakes. Each may be lost, and those of RFC 3376 8.6 are far between.
+var startupGaps = [...]time.Duration{time.Second, 2 * time.Second, 7 * time.Second}
+
+// startup is how long the first queries take.
+func (at timing) startup() time.Duration {
+	var all time.Duration
+	for _, gap := range startupGaps {
+		all += min(gap, at.interval)
+	}
+	return all
+}
+
+// startAsking begins with the first queries.
+func (l *link) startAsking(t *Table) {
+	l.nextQuery, l.firsts = t.now, len(startupGaps)+1
+	t.wakeBy(l, t.now)
+}
+
+// askAgain asks now, and begins the member's interval of queries anew.
 func (l *link) askAgain(t *Table) {
 	if l.member.Kind != Host {
-		l.nextQuery = min(l.nextQuery, t.now)
-		t.wakeBy(l, l.nextQuery)
+		l.nextQuery = t.now
+		t.wakeBy(l, t.now)
 	}
 }
 
 // ask sends a general query if one is to be sent, and says when the next is
-// due. A real querier's queries are relayed, and ours cease but for the first,
-// which a new member would wait for. A Host is asked at the start only, as it
-// tells by itself.
+// due. A real querier's queries are relayed, and ours cease but for the first
+// ones, which a new member would wait for. A Host is asked at the start only,
+// as it tells by itself.
 func (l *link) ask(t *Table) {
-	at := t.timing(l.family)
-	quick := l.quick
-	l.quick = false
+	at, r := t.timing(), &t.rivals[l.family.slot()]
+	first := l.firsts > 0
 	l.nextQuery = never
 	switch {
 	case l.member.Kind == Host:
-		if l.firsts == 0 || !quick && !l.unsure(t) {
+		if !first || l.firsts <= len(startupGaps) && !l.unsure(t) {
 			return
 		}
 	case !t.HasQuerier(l.family):
 		return
-	case t.rivals[l.family.slot()].until > t.now:
-		l.firsts = 0
-		if !quick {
-			return
-		}
+	case !first && r.serves > t.now:
+		l.nextQuery, l.takesOver = r.serves, true
+		return
+	case !first && !t.cfg.Querier:
+		return
 	}
-	msg := l.question(t, at)
-	msg.MaxResponse = at.response
-	if quick || l.member.Kind == Host {
-		msg.MaxResponse = joinResponse
+	if l.takesOver {
+		// What was told to the other querier does not last much longer.
+		l.takesOver, first = false, true
+		l.firsts = max(l.firsts, min(at.robustness, len(startupGaps)+1))
 	}
-	t.send(l.member.one, Build(msg))
+	msg := l.question(t)
+	if first {
+		msg.MaxResponse, l.asked = joinResponse, t.now
+	}
+	l.put(t, msg)
 	if l.told != nil {
 		l.answerWithin(t, msg.MaxResponse)
 	}
-	l.firsts = max(l.firsts-1, 0)
 	switch {
-	case l.firsts > 0:
-		l.nextQuery = t.in(at.startup())
-	case l.member.Kind != Host && t.rivals[l.family.slot()].until <= t.now:
+	case l.firsts > 1:
+		l.nextQuery = t.in(min(startupGaps[len(startupGaps)+1-l.firsts], at.interval))
+	case l.member.Kind != Host:
 		l.nextQuery = t.in(at.interval)
 	}
+	l.firsts = max(l.firsts-1, 0)
 }
 
-// question begins a query to the member. A bridge takes a port for one that
-// wants reports only if its query has a source (RFC 4541 2.1.1 1 b), and so a
-// foreign remote's has; a port's has none, as an address would win elections.
-func (l *link) question(t *Table, at timing) *Message {
+// question begins a query to the member. It has no address of IPv4, which would
+// win elections.
+func (l *link) question(t *Table) *Message {
+	at := t.timing()
 	msg := t.message(Query, l.family)
+	msg.MaxResponse, msg.Robustness, msg.QueryInterval = at.response, at.robustness, at.interval
+	return msg
+}
+
+// put sends a query to the member. Behind a foreign remote there may be nodes
+// that filter by reverse path, and so answer no address that they have no route
+// to, and a bridge, which takes its port for one that wants reports only by a
+// query that has an address (RFC 4541 2.1.1 1 b): it gets both.
+func (l *link) put(t *Table, msg *Message) {
+	t.send(l.member.one, Build(msg))
 	if l.family == IPv4 && l.member.Kind == Foreign {
 		msg.Source = dummy4
+		t.send(l.member.one, Build(msg))
 	}
-	msg.Robustness, msg.QueryInterval = at.robustness, at.interval
-	return msg
 }

@@ -18,7 +18,7 @@ func (f *filter) apply(t *Table, r Record) {
 		_, ok := slices.BinarySearchFunc(listed, s.addr, netip.Addr.Compare)
 		return ok
 	}
-	lasting := t.in(t.timing(f.link.family).listening())
+	lasting := t.in(t.listening(f.link.family))
 	switch r.Type {
 	case ModeIsInclude, AllowNewSources:
 		f.allow(t, listed, lasting)
@@ -51,14 +51,15 @@ func (f *filter) allow(t *Table, listed []netip.Addr, lasting instant) bool {
 				f.touch(t)
 			}
 			f.sources[i].until = lasting
-		case len(f.sources) < t.cfg.Sources:
-			f.sources = slices.Insert(f.sources, i, source{addr: addr, until: lasting})
+		case f.room(t) > 0:
+			f.keep(slices.Insert(f.sources, i, source{addr: addr, until: lasting}))
 			f.touch(t)
 		default:
 			f.crowded(t)
 			f.until = lasting
 			if f.mode == Include {
-				f.mode, f.sources = Exclude, nil
+				f.mode = Exclude
+				f.keep(nil)
 				f.touch(t)
 			}
 			return false
@@ -72,9 +73,9 @@ func (f *filter) allow(t *Table, listed []netip.Addr, lasting instant) bool {
 // gets a timer, since somebody else in Exclude mode may want it. Of too many
 // sources the first are kept.
 func (f *filter) exclude(t *Table, listed []netip.Addr, requested, lasting instant) {
-	if len(listed) > t.cfg.Sources {
+	if most := max(len(f.sources)+f.room(t), 0); len(listed) > most {
 		f.crowded(t)
-		listed = listed[:t.cfg.Sources]
+		listed = listed[:most]
 	}
 	if f.mode == Include {
 		requested = 0
@@ -91,7 +92,8 @@ func (f *filter) exclude(t *Table, listed []netip.Addr, requested, lasting insta
 	if f.mode != Exclude || !slices.EqualFunc(sources, f.sources, same) {
 		f.touch(t)
 	}
-	f.mode, f.sources, f.until = Exclude, sources, lasting
+	f.mode, f.until = Exclude, lasting
+	f.keep(sources)
 }
 
 // request adds sources that somebody no longer wants, in Exclude mode, with the
@@ -102,13 +104,33 @@ func (f *filter) request(t *Table, listed []netip.Addr) {
 		if ok {
 			continue
 		}
-		if len(f.sources) >= t.cfg.Sources {
+		if f.room(t) <= 0 {
 			f.crowded(t)
 			return
 		}
-		f.sources = slices.Insert(f.sources, i, source{addr: addr, until: f.until})
+		f.keep(slices.Insert(f.sources, i, source{addr: addr, until: f.until}))
 		f.touch(t)
 	}
+}
+
+// sourcesPerGroup is how many sources a port may want of each group that it may
+// want, on average: one guest could otherwise fill the MDB with
+// GroupsPerPort*Sources entries.
+const sourcesPerGroup = 4
+
+// room is how many more sources the filter may have.
+func (f *filter) room(t *Table) int {
+	room := t.cfg.Sources - len(f.sources)
+	if m := f.link.member; m.Kind == Port {
+		room = min(room, sourcesPerGroup*t.cfg.GroupsPerPort-m.sources)
+	}
+	return room
+}
+
+// keep gives the filter these sources instead of its own.
+func (f *filter) keep(sources []source) {
+	f.link.member.sources += len(sources) - f.held
+	f.sources, f.held = sources, len(sources)
 }
 
 // crowded counts that a list of sources was cut.

@@ -25,6 +25,7 @@ func (t *Table) Restore(now time.Time, who Member, group netip.Addr, mode Mode, 
 	if f == nil {
 		return
 	}
+	l.member.awake = true
 	f.apply(t, Record{kind, group, sources})
 	f.setAlarm(t)
 	// The first full report tells of it; it is no change.
@@ -40,8 +41,8 @@ func (t *Table) Restore(now time.Time, who Member, group netip.Addr, mode Mode, 
 // family was all: the member is not unsure.
 func (t *Table) RestoreKnown(now time.Time, who Member, f Family) {
 	if l := t.restored(now, who, f); l != nil {
-		l.settles = 0
-		l.heard(t)
+		l.settles, l.member.awake = 0, true
+		l.known(t)
 		l.review(t)
 	}
 }
@@ -49,7 +50,7 @@ func (t *Table) RestoreKnown(now time.Time, who Member, f Family) {
 // RestoreRouter says that an earlier agent had heard a router behind a member.
 func (t *Table) RestoreRouter(now time.Time, who Member, f Family) {
 	if l := t.restored(now, who, f); l != nil {
-		l.routerTo = t.in(t.timing(f).absence())
+		l.routerTo = t.in(t.timing().absence())
 		l.review(t)
 		t.wakeBy(l, l.routerTo)
 	}

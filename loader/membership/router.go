@@ -2,30 +2,27 @@
 
 package membership
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // receive takes a message of the member.
 func (l *link) receive(t *Table, msg *Message) {
 	proxy, host := IsProxyMAC(msg.SourceMAC), l.member.Kind == Host
-	listens := msg.Kind == Report || msg.Kind == Leave
-	if proxy != host {
-		// A proxy's frame that has found another way is of nobody here. What a
-		// Host passes on of its guests is for its own agent to know, which then
-		// tells; only of routers do all learn so. But that it is passed on says
-		// that the agent has not taken it.
-		if proxy || listens || msg.Kind == Query && msg.Source.IsUnspecified() {
-			t.counters.Ignored[l.member.Kind]++
-			if host && msg.Kind == Report {
-				l.mistrust(t)
-			}
-			return
+	// A proxy's frame that has found another way is of nobody here.
+	stray := proxy && (!host || msg.SourceMAC != l.member.proxy)
+	// What a Host passes on of its guests is for its own agent to know, which then
+	// tells; also where routers are, as what is flooded may have come through this
+	// Host from another one. Only routers' queries are passed on by the agents.
+	guests := host && !proxy && (msg.Kind != Query || msg.Source.IsUnspecified())
+	if stray || guests {
+		t.counters.Ignored[l.member.Kind]++
+		// That a report is passed on says that the agent has not taken it.
+		if guests && msg.Kind == Report {
+			l.mistrust(t)
 		}
+		return
 	}
 	switch {
-	case listens:
+	case msg.Kind == Report || msg.Kind == Leave:
 		l.listen(t, msg)
 	case msg.Kind != Query:
 		l.routes(t, msg)
@@ -44,17 +41,26 @@ func (l *link) receive(t *Table, msg *Message) {
 // switch that wants to know where listeners are, and is answered; one with a
 // source is of a router (RFC 4541 2.1.1 1).
 func (l *link) questioned(t *Table, msg *Message) {
-	if !l.member.relays.take(t.now) {
+	if l.repeated(t, msg) {
+		return
+	}
+	if !l.member.allows(t, msg) {
 		t.counters.Limits[LimitKey{l.member.Member, LimitQueries}]++
 		return
 	}
+	if l.queries == nil {
+		l.queries = make(map[string]instant)
+	}
+	l.queries[string(msg.Frame)] = t.now
 	if l.member.Kind != Host && !msg.modern() {
-		l.spoken[msg.Version] = t.in(t.timing(l.family).listening())
+		l.spoken[msg.Version] = t.in(t.timing().listening())
 		t.remotes[l.family.slot()].address(t)
 	}
 	if !msg.Source.IsUnspecified() {
 		l.routes(t, msg)
-		t.rivals[l.family.slot()].hear(t, l.member, msg)
+		if !msg.Group.IsValid() {
+			t.rivals[l.family.slot()].hear(t, l.member, msg)
+		}
 		l.relay(t, msg)
 	}
 	if l.member.Kind == Port {
@@ -65,14 +71,16 @@ func (l *link) questioned(t *Table, msg *Message) {
 
 // routes notes that there is a router behind the member.
 func (l *link) routes(t *Table, msg *Message) {
-	l.routerTo = t.in(t.timing(l.family).absence())
+	l.routerTo = t.in(t.timing().absence())
 	l.routerAddr, l.routerMAC = msg.Source, msg.SourceMAC
 	l.review(t)
 	t.wakeBy(l, l.routerTo)
 }
 
 // relay sends a router's query on, unchanged: to the other ports, and from a
-// port to the remotes, whose agents send it to their ports.
+// port to the remotes, whose agents send it to their ports. It shortens no
+// timers, as RFC 3376 6.6.1 would have it: the query may be lost on the way, or
+// forged, and of every leave here we ask ourselves.
 func (l *link) relay(t *Table, msg *Message) {
 	frame := slices.Clone(msg.Frame)
 	var to []Member
@@ -81,36 +89,12 @@ func (l *link) relay(t *Table, msg *Message) {
 			continue
 		}
 		to = append(to, m.Member)
-		other := &m.links[l.family.slot()]
-		switch {
-		case !msg.Group.IsValid():
-			// Another router hears the answers to this one's queries.
-			if other.told != nil {
-				other.answerWithin(t, msg.MaxResponse)
-			}
-		case !msg.Suppress && m.Kind != Host:
-			other.lowerFor(t, msg)
+		// Another router hears the answers to this one's queries.
+		if other := &m.links[l.family.slot()]; !msg.Group.IsValid() && other.told != nil {
+			other.answerWithin(t, msg.MaxResponse)
 		}
 	}
 	t.send(to, frame)
-}
-
-// lowerFor shortens the timers of what a querier doubts (RFC 3376 6.6.1).
-func (l *link) lowerFor(t *Table, msg *Message) {
-	g := t.groups[msg.Group]
-	if g == nil {
-		return
-	}
-	f := g.of(l.member)
-	// An IGMPv1 listener does not answer specific queries.
-	if f == nil || f.mute > t.now {
-		return
-	}
-	at := t.timing(l.family)
-	window := max(at.lastMemberWindow, msg.MaxResponse*time.Duration(at.robustness))
-	asked := func(s source) bool { return slices.Contains(msg.Sources, s.addr) }
-	f.lower(t.in(window), 0, asked, len(msg.Sources) == 0)
-	f.setAlarm(t)
 }
 
 // version is that in which the member is spoken to: the oldest that a querier
@@ -122,25 +106,4 @@ func (l *link) version(t *Table) int {
 		}
 	}
 	return newest(l.family)
-}
-
-// allowance bounds how often something may happen: allowanceBurst times at
-// once, and then again after allowanceInterval each.
-type allowance struct {
-	used instant // what is used up, as time to come
-}
-
-const (
-	allowanceBurst    = 200
-	allowanceInterval = 10 * time.Millisecond
-)
-
-// take uses one, if there is one.
-func (a *allowance) take(now instant) bool {
-	used := max(a.used, now) + instant(allowanceInterval)
-	if used-now > instant(allowanceBurst*allowanceInterval) {
-		return false
-	}
-	a.used = used
-	return true
 }

@@ -4,10 +4,13 @@ package membership
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // routerMAC is a real router's.
@@ -40,7 +43,7 @@ func TestRealQuerier(t *testing.T) {
 	} {
 		for _, f := range Families {
 			r := newRig(t, testConfig(), port1, port2, host1, host2, foreign1)
-			before := r.everywhere(f)
+			before, begun := r.everywhere(f), r.now
 			msg := query(f, newest(f), "")
 			frame := Build(&msg)
 			got, err := Parse(frame)
@@ -50,39 +53,127 @@ func TestRealQuerier(t *testing.T) {
 			r.Receive(r.now, c.behind, got)
 			sent := r.Outbox()
 			clear(frame) // the caller's again
-			if len(sent) != 1 || !bytes.Equal(sent[0].Frame, Build(&msg)) {
+			if len(sent) == 0 || !bytes.Equal(sent[0].Frame, Build(&msg)) {
 				t.Fatalf("%s: sent %+v", c.behind, sent)
 			}
 			r.outbox = sent
-			r.wantSent("relayed", r.sent(), c.to+": "+describe(&msg))
+			r.wantSent("relayed", r.sent("advertisement"), c.to+": "+describe(&msg))
 			if got, ok := r.Querier(f); !ok || got.Member != c.behind || got.Addr != msg.Source || got.MAC != routerMAC || got.Left != 255*time.Second {
 				t.Errorf("querier is %+v", got)
 			}
 			if !strings.Contains(r.everywhere(f), c.behind.String()) {
 				t.Errorf("everywhere is %s", r.everywhere(f))
 			}
-			general := 0
-			for range 254 {
-				r.pass(time.Second)
-				for _, line := range r.sent("report") {
-					if strings.Contains(line, "general query v"+string('0'+byte(newest(f)))) && !strings.HasPrefix(line, "host") {
-						general++
+			// ours tells when we ask in so many seconds, and with which response.
+			ours := func(seconds int) (when []string) {
+				for range seconds {
+					r.pass(time.Second)
+					for _, line := range r.sent("report") {
+						if who, what, _ := strings.Cut(line, ": "); who == "port 2" && strings.HasPrefix(what, "general query v"+string('0'+byte(newest(f)))) {
+							when = append(when, fmt.Sprintf("%s %s", r.now.Sub(begun), what[len("general query v2 "):]))
+						}
 					}
 				}
+				return when
 			}
-			if general > 0 {
-				t.Errorf("%s: %d queries of ours", c.behind, general)
+			if got := ours(187); len(got) > 0 {
+				t.Errorf("%s: queries of ours %q", c.behind, got)
 			}
-			r.pass(time.Second)
-			lines := r.sent("report")
-			for _, who := range []string{"port 1", "port 2", "foreign 1"} {
-				if want := who + ": general query v" + string('0'+byte(newest(f))) + " 10s"; !slices.Contains(lines, want) {
-					t.Errorf("%s: no %q when the router is gone: %q", c.behind, want, lines)
-				}
+			// It is late: it need not be the querier of these ports any more.
+			r.wantSent("ours", ours(73), "3m8s 1s", "3m15s 1s")
+			if _, ok := r.Querier(f); !ok {
+				t.Error("nobody is querier")
+			}
+			if got, _ := r.Querier(f); got.Member != (Member{}) {
+				t.Errorf("querier is %+v", got)
 			}
 			if c.behind == port1 && r.everywhere(f) != before {
 				t.Errorf("everywhere is %s", r.everywhere(f))
 			}
+			// One that asks as often as we would is enough.
+			var asked []string
+			for range 10 {
+				r.hear(c.behind, msg)
+				r.sent()
+				asked = append(asked, ours(125)...)
+			}
+			if len(asked) > 0 {
+				t.Errorf("%s: queries of ours %q", c.behind, asked)
+			}
+		}
+	}
+}
+
+// A query for a group elects nobody and ends nothing; what a general one tells
+// can make nobody's membership shorter, nor keep us from asking.
+func TestForgedQueries(t *testing.T) {
+	general := func(response, interval time.Duration, robustness int) Message {
+		q := query(IPv4, 3, "")
+		q.Source, q.MaxResponse, q.QueryInterval, q.Robustness = addr("1.0.0.1"), response, interval, robustness
+		return q
+	}
+	specific := query(IPv4, 3, "239.9.9.9")
+	specific.Source, specific.Robustness, specific.QueryInterval = addr("1.0.0.1"), 7, 31744*time.Second
+	doubting := query(IPv4, 3, "239.1.1.1")
+	doubting.MaxResponse = 0
+	for _, c := range []struct {
+		name     string
+		query    Message
+		elected  bool
+		lasts    string // what is told afterwards
+		queries  int    // of ours in 600 s, at least
+		silences bool   // for an interval
+	}{
+		{"specific", specific, false, "exclude 260", 4, false},
+		{"doubting", doubting, false, "exclude 260", 4, false},
+		{"long response", general(3174*time.Second, 125*time.Second, 2), true, "exclude 1040", 4, false},
+		{"long interval", general(10*time.Second, 1000*time.Second, 2), true, "exclude 1040", 4, false},
+		{"somewhat longer interval", general(10*time.Second, 200*time.Second, 2), true, "exclude 410", 4, false},
+		{"all at their longest", general(3174*time.Second, 31744*time.Second, 7), true, "exclude 1040", 4, false},
+		{"all at their shortest", general(0, time.Second, 1), true, "exclude 260", 3, true},
+	} {
+		r := newRig(t, testConfig(), port1, port2, host1, foreign1)
+		r.told(host1, IPv4)
+		r.report(foreign1, rec(ModeIsExclude, "239.1.1.9"))
+		r.report(port1, rec(ModeIsExclude, "239.1.1.1"))
+		r.hear(port2, c.query)
+		r.want(c.name+", what was told", r.state(port1, "239.1.1.1"), "exclude 260")
+		if got, _ := r.Querier(IPv4); (got.Member == port2) != c.elected {
+			t.Errorf("%s: querier is %+v", c.name, got)
+		}
+		r.report(port1, rec(ModeIsExclude, "239.1.1.1"))
+		r.want(c.name+", what is told", r.state(port1, "239.1.1.1"), c.lasts)
+		r.sent()
+		queries, early, reports, sure := 0, 0, 0, time.Duration(0)
+		for i := range 600 {
+			r.pass(time.Second)
+			if i == 254 && strings.Contains(r.everywhere(IPv4), "port 2") {
+				t.Errorf("%s: a router for more than 255 s", c.name)
+			}
+			if !strings.Contains(r.everywhere(IPv4), "host 1") {
+				sure = r.now.Sub(start)
+			}
+			for _, line := range r.sent() {
+				switch {
+				case strings.HasPrefix(line, "port 1: general query v3"):
+					queries++
+					if i < 150 {
+						early++
+					}
+				case strings.HasPrefix(line, "foreign 1: report IS_EX 239.1.1.1"):
+					reports++
+				}
+			}
+		}
+		if queries < c.queries || (early == 0) != c.silences {
+			t.Errorf("%s: %d queries of ours in 600 s, %d of them in 150 s", c.name, queries, early)
+		}
+		// As long as it is wanted, bridges are told at least each 125 s.
+		if reports < 2 {
+			t.Errorf("%s: %d full reports to a foreign remote", c.name, reports)
+		}
+		if sure > 276*time.Second {
+			t.Errorf("%s: a silent host is believed for %s", c.name, sure)
 		}
 	}
 }
@@ -97,7 +188,7 @@ func TestElection(t *testing.T) {
 	r.hear(port2, high)
 	r.hear(port1, low)
 	r.hear(port2, high)
-	if got, _ := r.Querier(IPv6); got.Member != port1 || got.Addr != low.Source || got.Left != 773*time.Second {
+	if got, _ := r.Querier(IPv6); got.Member != port1 || got.Addr != low.Source || got.Left != 255*time.Second {
 		t.Errorf("querier is %+v", got)
 	}
 	r.report(port3, rec(ModeIsExclude, "ff0e::1"))
@@ -167,25 +258,18 @@ func TestRouterIsTold(t *testing.T) {
 	r.hear(port1, query(IPv6, 2, "ff02::1:ff00:3"))
 	r.wantSent("asked for sources", toRouter(), "port 1: report IS_IN ff0e::1 {2001:db8::a}", "port 1: report IS_IN ff0e::2 {2001:db8::b}", "port 1: report IS_EX ff02::1:ff00:3 {}")
 	r.report(port3, rec(ModeIsExclude, "ff02::1:ff00:3"))
-	// Whom that was relayed to did not answer: the querier's doubt counts.
+	// To whom that was relayed did not answer, and need not have got it.
+	r.pass(3 * time.Second)
+	r.want("what the router doubts", r.gets(group, a), "port 2")
+	r.report(port2, rec(BlockOldSources, group, a))
 	r.pass(1990 * time.Millisecond)
 	r.want("doubted", r.gets(group, a), "port 2")
 	r.sent()
 	r.pass(20 * time.Millisecond)
 	r.want("after the doubt", r.gets(group, a), "unknown")
 	r.pass(time.Second)
-	r.wantSent("gone, twice", toRouter(), "port 1: report BLOCK ff0e::1 {2001:db8::a}", "port 1: report BLOCK ff0e::1 {2001:db8::a}")
-	r.want("a Host's is its own", r.state(host1, other), "exclude 241.99 2001:db8::a:-")
-
-	r.hear(port1, query(IPv6, 2, other))
-	r.want("nor is it doubted", r.state(host1, other), "exclude 241.99 2001:db8::a:-")
-
-	// The S flag says to let the timers be.
+	r.wantSent("gone, twice", toRouter(), "port 1: report TO_IN ff0e::1 {}", "port 1: report TO_IN ff0e::1 {}")
 	r.report(port2, rec(ModeIsExclude, group))
-	suppress := query(IPv6, 2, group)
-	suppress.Suppress = true
-	r.hear(port1, suppress)
-	r.want("with the S flag", r.state(port2, group), "exclude 260")
 
 	// By the other router's query the first one hears answers too.
 	r.pass(5 * time.Second)
@@ -288,7 +372,7 @@ func TestIgnored(t *testing.T) {
 		t.Errorf("querier is %+v", got)
 	}
 	for key, want := range map[MessageKey]uint64{
-		{Report, IPv6, 2, Host}: 2, {Report, IPv6, 2, Port}: 1, {Report, IPv6, 2, Foreign}: 1, {Query, IPv4, 3, Host}: 1, {Query, IPv6, 2, Host}: 1,
+		{Report, IPv6, 2, Host}: 2, {Report, IPv6, 2, Port}: 2, // newRig's is one {Report, IPv6, 2, Foreign}: 1, {Query, IPv4, 3, Host}: 1, {Query, IPv6, 2, Host}: 1,
 	} {
 		if got := r.Counters().Messages[key]; got != want {
 			t.Errorf("%+v: %d, want %d", key, got, want)
@@ -300,10 +384,15 @@ func TestIgnored(t *testing.T) {
 	}
 }
 
-// Towards bridges our queries of IGMP have a source, towards ports none.
+// Behind a foreign remote each query of IGMP comes without and with a source, for
+// nodes that filter by reverse path and for bridges; elsewhere without.
 func TestQuerySources(t *testing.T) {
 	r := fresh(t, testConfig(), port1, host1, foreign1)
 	r.Advance(r.now)
+	r.report(foreign1, rec(ModeIsExclude, "239.1.2.3"), rec(ModeIsInclude, "239.1.2.4", "10.0.0.1"))
+	r.report(foreign1, rec(ChangeToInclude, "239.1.2.3"), rec(BlockOldSources, "239.1.2.4", "10.0.0.1"))
+	r.Ask(r.now)
+	sources := make(map[string][]string) // by who is asked for what
 	for _, s := range r.Outbox() {
 		msg, err := Parse(s.Frame)
 		if err != nil {
@@ -312,40 +401,155 @@ func TestQuerySources(t *testing.T) {
 		if msg.Kind != Query {
 			continue
 		}
-		want := "0.0.0.0"
-		switch {
-		case msg.Family == IPv6:
-			want = testConfig().ProxyAddress.String()
-		case s.To[0] == foreign1:
-			want = "192.0.0.8"
+		if msg.SourceMAC != testConfig().ProxyMAC {
+			t.Errorf("%v is asked by %s", s.To, msg.SourceMAC)
 		}
-		if msg.Source.String() != want || msg.SourceMAC != testConfig().ProxyMAC {
-			t.Errorf("%v is asked by %s, %s, want %s", s.To, msg.Source, msg.SourceMAC, want)
-		}
+		key := fmt.Sprintf("%v: %s", s.To[0], describe(msg))
+		sources[key] = append(sources[key], msg.Source.String())
+	}
+	ours := testConfig().ProxyAddress.String()
+	want := map[string][]string{
+		"port 1: general query v3 1s":              {"0.0.0.0", "0.0.0.0"},
+		"host 1: general query v3 1s":              {"0.0.0.0", "0.0.0.0"},
+		"foreign 1: general query v3 1s":           {"0.0.0.0", "192.0.0.8", "0.0.0.0", "192.0.0.8"},
+		"foreign 1: query v3 239.1.2.3 {}":         {"0.0.0.0", "192.0.0.8"},
+		"foreign 1: query v3 239.1.2.4 {10.0.0.1}": {"0.0.0.0", "192.0.0.8"},
+		"port 1: general query v2 1s":              {ours, ours},
+		"host 1: general query v2 1s":              {ours, ours},
+		"foreign 1: general query v2 1s":           {ours, ours},
+	}
+	if diff := cmp.Diff(want, sources); diff != "" {
+		t.Error(diff)
 	}
 }
 
-// A listener of IGMPv1 does not answer a specific query, and is not doubted.
-func TestOldestListenerIsNotDoubted(t *testing.T) {
-	r := newRig(t, testConfig(), port1, port2, port3)
-	old := from(Report, IPv4, 1)
-	old.Group = addr("239.1.2.3")
-	r.hear(port2, old)
-	old.Version = 2
-	r.hear(port3, old)
-	r.hear(port1, query(IPv4, 2, "239.1.2.3"))
-	r.want("version 1", r.state(port2, "239.1.2.3"), "exclude 260")
-	r.want("version 2", r.state(port3, "239.1.2.3"), "exclude 2")
-}
-
 // A port that comes while a router asks does not wait for the router, and is
-// asked by us once only.
+// asked by us at the start only.
 func TestNewPortBesideRouter(t *testing.T) {
 	r := newRig(t, testConfig(), port1)
 	r.hear(port1, query(IPv6, 2, ""))
 	r.pass(15 * time.Second)
 	r.sent()
-	r.SetMembers(r.now, []Member{port1, port2})
-	r.pass(100 * time.Second)
-	r.wantSent("asked", slices.DeleteFunc(r.sent("report", "general query v3"), func(line string) bool { return !strings.HasPrefix(line, "port 2") }), "port 2: general query v2 1s")
+	r.setMembers(port1, port2)
+	asked := func(d time.Duration) []string {
+		r.pass(d)
+		return slices.DeleteFunc(r.sent("report", "general query v3"), func(line string) bool { return !strings.HasPrefix(line, "port 2") })
+	}
+	r.wantSent("asked", asked(10*time.Second), "port 2: general query v2 1s", "port 2: general query v2 1s", "port 2: general query v2 1s", "port 2: general query v2 1s")
+	r.wantSent("asked later", asked(100*time.Second))
+}
+
+// The agent of a host behind which there is a router tells Hosts, at once and as
+// long as it is there. What Hosts pass on of routers says nothing: it may have
+// come through them from another one.
+func TestRoutersBehindHosts(t *testing.T) {
+	r := newRig(t, testConfig(), port1, port2, host1, foreign1)
+	for _, f := range Families {
+		r.told(host1, f)
+		r.hear(host1, from(Advertisement, f, 0))
+	}
+	hello := Message{Kind: Hello, Family: IPv4, SourceMAC: routerMAC, Source: addr("10.9.0.1")}
+	r.Receive(r.now, host1, &hello)
+	r.want("what a Host passes on", r.everywhere(IPv4)+" "+r.everywhere(IPv6), "foreign 1 foreign 1")
+	if got := r.Counters().Ignored[Host]; got != 3 {
+		t.Errorf("%d ignored", got)
+	}
+	own := from(Advertisement, IPv4, 0)
+	own.SourceMAC = hostMAC
+	r.hear(host1, own)
+	r.want("what its agent tells", r.everywhere(IPv4), "host 1,foreign 1")
+
+	// Ours tells too, and while there is one router not of a second.
+	told := func(d time.Duration) []string {
+		r.pass(d)
+		return r.sent("report", "general", "query")
+	}
+	told(time.Second)
+	r.Receive(r.now, port1, &hello)
+	r.wantSent("at once", told(0), "host 1: advertisement v0")
+	r.wantSent("again", told(time.Second), "host 1: advertisement v0")
+	r.Receive(r.now, port2, &hello)
+	r.wantSent("of another", told(2*time.Second))
+	for i := range 3 {
+		r.Receive(r.now, port2, &hello)
+		if got := told(125 * time.Second); len(got) != 1 || got[0] != "host 1: advertisement v0" {
+			t.Errorf("interval %d: told %q", i, got)
+		}
+	}
+	told(130 * time.Second)
+	r.wantSent("gone", told(200*time.Second))
+	r.Receive(r.now, port2, &hello)
+	r.setMembers(port1, host1, foreign1)
+	told(0)
+	r.wantSent("gone with its port", told(200*time.Second))
+}
+
+// A Host is believed what its own agent tells, and no other with such an address.
+func TestAnotherAgent(t *testing.T) {
+	r := newRig(t, testConfig(), port1, host1)
+	r.report(host1, rec(ModeIsExclude, "239.1.1.1"))
+	r.told(host1, IPv4)
+	forged := from(Report, IPv4, 3)
+	forged.SourceMAC = ProxyMAC(addr("192.0.2.3"))
+	forged.Records = []Record{rec(ChangeToInclude, "239.1.1.1"), rec(ModeIsExclude, "239.1.1.2")}
+	r.hear(host1, forged)
+	r.want("a leave", r.state(host1, "239.1.1.1"), "exclude 260")
+	r.want("a join", r.state(host1, "239.1.1.2"), "nothing")
+	ask := query(IPv4, 3, "")
+	ask.SourceMAC = forged.SourceMAC
+	r.sent()
+	r.hear(host1, ask)
+	r.pass(10 * time.Second)
+	r.wantSent("a query", r.sent("general"))
+	if got := r.Counters().Ignored[Host]; got != 2 {
+		t.Errorf("%d ignored", got)
+	}
+	// The agent may have another address by now, with the host's.
+	r.SetMembers(r.now, []Member{port1, host1}, map[Member]MAC{host1: forged.SourceMAC})
+	r.hear(host1, forged)
+	r.want("of another address", r.state(host1, "239.1.1.1")+" "+r.state(host1, "239.1.1.2"), "nothing exclude 260")
+}
+
+// A querier that takes over wants the answers soon: what was told lasts only
+// until the last querier's next query would have been answered.
+func TestTakeover(t *testing.T) {
+	r := newRig(t, testConfig(), port1, port2)
+	r.hear(port2, query(IPv4, 3, ""))
+	r.pass(100 * time.Millisecond)
+	r.report(port1, rec(ModeIsExclude, "239.1.1.1")) // answers early
+	r.pass(10 * time.Second)
+	r.sent()
+	r.setMembers(port1)
+	r.Advance(r.now)
+	r.wantSent("gone with its port", r.sent("report", "general query v2"), "port 1: general query v3 1s")
+	r.pass(8 * time.Second)
+	r.wantSent("once more", r.sent("report", "general query v2"), "port 1: general query v3 1s")
+	r.pass(125 * time.Second)
+	r.wantSent("later", r.sent("report", "general query v2"), "port 1: general query v3 10s")
+
+	// A silent one is noticed before what it was told runs out, and of our queries
+	// one may be lost.
+	r = newRig(t, testConfig(), port1, port2)
+	r.hear(port2, query(IPv4, 3, ""))
+	r.report(port1, rec(ModeIsExclude, "239.1.1.1"))
+	r.sent()
+	r.pass(250 * time.Second)
+	r.wantSent("silent", slices.DeleteFunc(r.sent("report", "general query v2"), func(line string) bool { return !strings.HasPrefix(line, "port 1") }),
+		"port 1: general query v3 1s", "port 1: general query v3 1s")
+	r.want("what it was told", r.state(port1, "239.1.1.1"), "exclude 10")
+}
+
+// Where we are not to ask, we do not, but for members that come and for a
+// router that comes, however seldom it asks.
+func TestQuerierIsOff(t *testing.T) {
+	cfg := testConfig()
+	cfg.Querier = false
+	r := newRig(t, cfg, port1, port2)
+	seldom := query(IPv4, 3, "")
+	seldom.QueryInterval = 1000 * time.Second
+	r.hear(port2, seldom)
+	r.pass(15 * time.Second)
+	r.sent()
+	r.pass(240 * time.Second)
+	r.wantSent("asked", r.sent("report"))
 }

@@ -36,7 +36,9 @@ type Table struct {
 	dirty      map[netip.Addr]bool // groups to tell of; whether a port's state changed
 	changed    map[netip.Addr]bool
 	everywhere [2]bool
+	requeried  [2]bool
 	overflows  [2]int // ports to which a limit refused a group
+	routers    [2]int // ports with a router
 	unsettled  [2]int // ports whose first answers may still come
 	outbox     []Send
 	counters   Counters
@@ -90,8 +92,9 @@ func (t *Table) SetConfig(now time.Time, cfg Config) {
 // SetMembers says who the members are. One that is new is asked what it wants,
 // with an answer due within a second, and a remote is told what is wanted here;
 // a remote counts as unsure until it has told, and a port until it could have.
-// Of one that is gone nothing stays.
-func (t *Table) SetMembers(now time.Time, members []Member) {
+// Of one that is gone nothing stays. proxies are the Ethernet addresses of the
+// agents of Hosts; a Host without one is believed nothing.
+func (t *Table) SetMembers(now time.Time, members []Member, proxies map[Member]MAC) {
 	t.advance(now)
 	wanted := make(map[Member]bool, len(members))
 	for _, m := range members {
@@ -106,6 +109,7 @@ func (t *Table) SetMembers(now time.Time, members []Member) {
 		if t.members[m] == nil {
 			t.addMember(m)
 		}
+		t.members[m].proxy = proxies[m]
 	}
 	t.order = slices.SortedFunc(maps.Values(t.members), func(a, b *member) int { return a.Compare(b.Member) })
 	for _, m := range t.order {

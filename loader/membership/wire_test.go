@@ -339,15 +339,22 @@ func TestParseRefuses(t *testing.T) {
 		{"more records than there are", "IPv4 report", fixed(set(44, 0, 7)), Truncated},
 		{"more sources than there are", "IPv4 report", fixed(set(48, 0xff, 0xff)), Truncated},
 		{"more auxiliary data than there is", "IPv4 report", fixed(set(47, 0xff)), Truncated},
-		{"group that is none", "IPv4 report", fixed(set(50, 10)), BadGroup},
-		{"source that is a group", "IPv4 report", fixed(set(54, 239)), BadRecord},
-		{"source that is none", "IPv4 report", fixed(set(54, 0, 0, 0, 0)), BadRecord},
+		{"query source that is a group", "IPv4 source query", fixed(set(50, 239)), BadRecord},
+		{"query source that is none", "IPv4 source query", fixed(set(50, 0, 0, 0, 0)), BadRecord},
 		{"report of group 0", "IPv4 old report", fixed(set(42, 0, 0, 0, 0)), BadGroup},
 		{"leave of a unicast address", "IPv4 old leave", fixed(set(42, 10)), BadGroup},
 		{"query for a unicast address", "IPv4 group query", fixed(set(42, 10)), BadGroup},
 		{"query of 9 bytes", "IPv4 general query", fixed(set(16, 0, 33)), Truncated},
 		{"general query to a group", "IPv4 general query", fixed(set(30, 239, 1, 2, 3)), BadDestination},
 		{"old general query to a group", "IPv4 old general query", fixed(set(30, 239, 1, 2, 3)), BadDestination},
+		{"oldest general query to a group", "IGMPv1 query", fixed(set(30, 239, 1, 2, 3)), BadDestination},
+		{"group query to another group", "IPv4 group query", fixed(set(30, 239, 1, 2, 4)), BadDestination},
+		{"group query to all nodes", "IPv4 old group query", fixed(set(30, 224, 0, 0, 1)), BadDestination},
+		{"group query in a frame for another group", "IPv4 group query", set(5, 4), BadDestination},
+		{"general query in a frame for one node", "IPv4 general query", set(0, 2), BadDestination},
+		{"loopback querier", "IPv4 group query", fixed(set(26, 127, 0, 0, 1)), BadSource},
+		{"querier that is no node", "IPv4 general query", fixed(set(26, 0, 0, 0, 1)), BadSource},
+		{"loopback router", "IPv4 advertisement", fixed(set(26, 127, 0, 0, 1)), BadSource},
 		{"query sources past the end", "IPv4 source query", fixed(set(48, 0, 4)), Truncated},
 		{"sources of no group", "IPv4 source query", fixed(set(42, 0, 0, 0, 0), set(30, 224, 0, 0, 1)), BadGroup},
 		{"advertisement of nobody", "IPv4 advertisement", fixed(set(26, 0, 0, 0, 0)), BadSource},
@@ -376,8 +383,9 @@ func TestParseRefuses(t *testing.T) {
 		{"query of 25 bytes", "IPv6 general query", fixed(set(18, 0, 33)), Truncated},
 		{"old report of 23 bytes", "IPv6 old report", fixed(set(18, 0, 31)), Truncated},
 		{"general query to a group, IPv6", "IPv6 general query", fixed(set(38, 0xff, 0x0e)), BadDestination},
-		{"group that is none, IPv6", "IPv6 report", fixed(set(74, 0xfe, 0x80)), BadGroup},
-		{"source that is a group, IPv6", "IPv6 report", fixed(set(90, 0xff)), BadRecord},
+		{"group query to another group, IPv6", "IPv6 group query", fixed(set(53, 4)), BadDestination},
+		{"group query in a frame for another group, IPv6", "IPv6 source query", set(5, 4), BadDestination},
+		{"query source that is a group, IPv6", "IPv6 source query", fixed(set(90, 0xff)), BadRecord},
 		{"more sources than there are, IPv6", "IPv6 report", fixed(set(72, 0xff, 0xff)), Truncated},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -520,6 +528,34 @@ func TestParsePassesOver(t *testing.T) {
 	}
 }
 
+// A record that says what cannot be does not take the others with it.
+func TestParseSkipsBadRecords(t *testing.T) {
+	for _, c := range []struct {
+		name, message string
+		at            int // where the first record's address is
+		value         []byte
+	}{
+		{"group that is none", "IPv4 report", 50, []byte{10}},
+		{"source that is a group", "IPv4 report", 54, []byte{239}},
+		{"source that is none", "IPv4 report", 54, []byte{0, 0, 0, 0}},
+		{"group that is none, IPv6", "IPv6 report", 74, []byte{0xfe, 0x80}},
+		{"source that is a group, IPv6", "IPv6 report", 90, []byte{0xff}},
+		{"source that is none, IPv6", "IPv6 report", 90, make([]byte, 16)},
+	} {
+		msg := built()[c.message]
+		frame := Build(&msg)
+		copy(frame[c.at:], c.value)
+		got, err := Parse(fixed()(frame))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if diff := cmp.Diff(msg.Records[1:], got.Records, compareAddrs, cmpopts.EquateEmpty()); diff != "" || got.BadRecords != 1 {
+			t.Errorf("%s: %d bad records, %s", c.name, got.BadRecords, diff)
+		}
+	}
+}
+
 func TestParseHello(t *testing.T) {
 	hello := []byte{0x20, 0, 0, 0, 0, 1, 0, 2, 0, 105}
 	message := func(kind byte, source string, wrong byte) []byte {
@@ -552,8 +588,10 @@ func TestParseHello(t *testing.T) {
 			t.Errorf("a wrong checksum: %v", err)
 		}
 	}
-	if _, err := Parse(message(0x20, "0.0.0.0", 0)); CauseOf(err) != BadSource {
-		t.Errorf("of nobody: %v", err)
+	for _, source := range []string{"0.0.0.0", "127.0.0.1", "::1"} {
+		if _, err := Parse(message(0x20, source, 0)); CauseOf(err) != BadSource {
+			t.Errorf("from %s: %v", source, err)
+		}
 	}
 }
 
@@ -590,7 +628,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%+v, built again: %v", msg, err)
 		}
-		again.Frame = msg.Frame
+		again.Frame, again.BadRecords = msg.Frame, msg.BadRecords
 		if diff := cmp.Diff(msg, again, compareAddrs, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatal(diff)
 		}

@@ -268,8 +268,8 @@ func TestAddressMoves(t *testing.T) {
 				if err := owner.RemoveAddress(lab.GuestDevice, prefix); err != nil {
 					t.Fatal(err)
 				}
-				w.announce(next, prefix)
 				moved := time.Now()
+				w.announce(next, prefix)
 				for _, h := range w.Hosts {
 					w.eventually(fmt.Sprintf("%s at %s, on %s", ip, next.Name, h.Name), func() bool { return w.learnedAt(h, ip) == next.MAC })
 				}

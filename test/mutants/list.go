@@ -304,7 +304,7 @@ var mutants = []mutant{
 		"if (group_is_probe(eth) && !skb->vlan_present) {", "if (group_is_probe(eth) && !skb->vlan_present && !relay) {",
 		progs, "TestRelay/IPv4/tc"},
 	{"relays know the MAC", "bpf/deliver.h",
-		"if (d->relay)\n\t\treturn segment->flags & OC_SEGMENT_FLOOD_UNKNOWN ? DROP_NONE : DROP_FDB_UNKNOWN;\n", "",
+		"if (d->relay)\n\t\treturn segment->flags & OC_SEGMENT_FLOOD_UNKNOWN ? DROP_NONE : DROP_FDB_UNKNOWN;", "",
 		progs, "TestRelay/IPv4/kernel"},
 	{"nothing is relayed", "bpf/deliver.h",
 		"d->relay = remote & OC_RELAY;", "d->relay = false;",
