@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	datapath "overcast/maps"
 	"overcast/test/lab"
 )
 
@@ -236,6 +237,27 @@ func (p *party) connected() {
 			return !slices.ContainsFunc(p.guests, func(g *lab.Guest) bool {
 				return g != from && p.witnesses[g].Copies(f.Stream, n) == 0
 			})
+		})
+	}
+}
+
+// believed waits until the programs of all hosts believe what they are told of
+// groups. An agent that was away asks first for what it may have missed, and
+// all groups are flooded meanwhile.
+func (p *party) believed() {
+	p.t.Helper()
+	for _, h := range p.Hosts {
+		set, err := datapath.Open(h.PinPath)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		defer set.Close()
+		p.eventually("what "+h.Name+" missed", func() bool {
+			missed, err := set.Missed()
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			return len(missed) == 0
 		})
 	}
 }
