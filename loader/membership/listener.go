@@ -15,9 +15,9 @@ func (l *link) listen(t *Table, msg *Message) {
 	default:
 		records = []Record{{Type: ModeIsExclude, Group: msg.Group}}
 	}
+	l.heard(t)
 	// Reports of a Host come in several frames, and changes between them: only
 	// the empty one, which ends them, says that this was all.
-	l.heard(t)
 	if l.member.Kind == Host && msg.modern() && len(records)+msg.BadRecords == 0 {
 		l.heardAll(t)
 	}

@@ -65,7 +65,7 @@ type link struct {
 	askedTo    instant            // until when what it asks is answered
 	spoken     [3]instant         // until when an older version is spoken there; by the version
 	routed     bool               // a port that is counted in routers
-	queries    map[string]instant // when a frame came that was one, of late
+	queries    map[string]instant // when those of late came, by frame
 
 	// Telling, in proxy.go.
 	told       *audience // its own, of a port that asks

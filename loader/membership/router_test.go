@@ -504,10 +504,12 @@ func TestAnotherAgent(t *testing.T) {
 	if got := r.Counters().Ignored[Host]; got != 2 {
 		t.Errorf("%d ignored", got)
 	}
-	// The agent may have another address by now, with the host's.
+	// With another address it is another host, which has told nothing yet.
+	r.want("before", r.everywhere(IPv4), "")
 	r.SetMembers(r.now, []Member{port1, host1}, map[Member]MAC{host1: forged.SourceMAC})
+	r.want("another host", r.state(host1, "239.1.1.1")+" "+r.everywhere(IPv4), "nothing host 1")
 	r.hear(host1, forged)
-	r.want("of another address", r.state(host1, "239.1.1.1")+" "+r.state(host1, "239.1.1.2"), "nothing exclude 260")
+	r.want("of its own agent", r.state(host1, "239.1.1.2"), "exclude 260")
 }
 
 // A querier that takes over wants the answers soon: what was told lasts only

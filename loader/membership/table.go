@@ -36,10 +36,10 @@ type Table struct {
 	dirty      map[netip.Addr]bool // groups to tell of; whether a port's state changed
 	changed    map[netip.Addr]bool
 	everywhere [2]bool
-	requeried  [2]bool
-	overflows  [2]int // ports to which a limit refused a group
-	routers    [2]int // ports with a router
-	unsettled  [2]int // ports whose first answers may still come
+	requeried  [2]bool // families for Changes.Queriers
+	overflows  [2]int  // ports to which a limit refused a group
+	routers    [2]int  // ports with a router
+	unsettled  [2]int  // ports whose first answers may still come
 	outbox     []Send
 	counters   Counters
 }
@@ -93,7 +93,8 @@ func (t *Table) SetConfig(now time.Time, cfg Config) {
 // with an answer due within a second, and a remote is told what is wanted here;
 // a remote counts as unsure until it has told, and a port until it could have.
 // Of one that is gone nothing stays. proxies are the Ethernet addresses of the
-// agents of Hosts; a Host without one is believed nothing.
+// agents of Hosts: a Host without one is believed nothing, and one with another
+// address than before is another one.
 func (t *Table) SetMembers(now time.Time, members []Member, proxies map[Member]MAC) {
 	t.advance(now)
 	wanted := make(map[Member]bool, len(members))
@@ -101,7 +102,7 @@ func (t *Table) SetMembers(now time.Time, members []Member, proxies map[Member]M
 		wanted[m] = true
 	}
 	for _, m := range t.order {
-		if !wanted[m.Member] {
+		if !wanted[m.Member] || m.proxy != proxies[m.Member] {
 			t.removeMember(m)
 		}
 	}

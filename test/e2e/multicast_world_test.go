@@ -189,6 +189,18 @@ func (p *party) fence(from *lab.Guest, at []*lab.Guest) {
 			p.eventually("the same at the uplink", func() bool { return len(p.uplinks[p.homes[from]].Ways(f.Stream, n)) > 0 })
 		}
 	}
+	// The uplink has a witness of its own, which may be behind the guests'.
+	home := p.homes[from]
+	if slices.ContainsFunc(at, func(g *lab.Guest) bool { return p.homes[g] != home }) {
+		p.eventually("a packet to all nodes, from "+from.Name+", on the uplink", func() bool {
+			for tunnel, tally := range p.uplinks[home].Carried(f.Stream) {
+				if tunnel.From == home && tally[n] > 0 {
+					return true
+				}
+			}
+			return false
+		})
+	}
 }
 
 // reaches waits until what is sent comes to exactly these guests' devices, and
