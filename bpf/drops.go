@@ -41,6 +41,7 @@ const (
 	DropEnvironmentUnknownUnicast = overcastOcDropDROP_ENVIRONMENT_UNKNOWN_UNICAST // beyond what the environment's governor lets unknown unicast cost
 	DropEnvironmentMulticast      = overcastOcDropDROP_ENVIRONMENT_MULTICAST       // beyond what the environment's governor lets multicast cost
 	DropPortProbe                 = overcastOcDropDROP_PORT_PROBE                  // from a guest to the group MAC at which agents probe each other
+	DropProbeUnheard              = overcastOcDropDROP_PROBE_UNHEARD               // from a remote to the group MAC at which agents probe each other, and not for the agent here to hear
 )
 
 var dropReasons = [...]struct{ name, text string }{
@@ -82,4 +83,5 @@ var dropReasons = [...]struct{ name, text string }{
 	{"ENVIRONMENT_UNKNOWN_UNICAST", "beyond what the environment's governor lets unknown unicast cost"},
 	{"ENVIRONMENT_MULTICAST", "beyond what the environment's governor lets multicast cost"},
 	{"PORT_PROBE", "from a guest to the group MAC at which agents probe each other"},
+	{"PROBE_UNHEARD", "from a remote to the group MAC at which agents probe each other, and not for the agent here to hear"},
 }

@@ -44,7 +44,8 @@
 	X(ENVIRONMENT_BROADCAST, "beyond what the environment's governor lets broadcasts cost") \
 	X(ENVIRONMENT_UNKNOWN_UNICAST, "beyond what the environment's governor lets unknown unicast cost") \
 	X(ENVIRONMENT_MULTICAST, "beyond what the environment's governor lets multicast cost") \
-	X(PORT_PROBE,          "from a guest to the group MAC at which agents probe each other")
+	X(PORT_PROBE,          "from a guest to the group MAC at which agents probe each other") \
+	X(PROBE_UNHEARD,       "from a remote to the group MAC at which agents probe each other, and not for the agent here to hear")
 
 enum oc_drop {
 	DROP_NONE, /* not a drop */

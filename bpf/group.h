@@ -69,7 +69,7 @@ static __always_inline int group_from_remote(struct __sk_buff *skb, const struct
 	if (group_is_probe(eth) && !skb->vlan_present) {
 		group_pull(skb);
 		verdict = snoop_frame(skb, id, 0, remote);
-		return verdict == VERDICT_PASS ? VERDICT_SPENT : verdict;
+		return verdict == VERDICT_PASS ? DROP_PROBE_UNHEARD : verdict;
 	}
 	if (group_is_snooped(skb, segment, eth)) {
 		group_pull(skb);

@@ -107,7 +107,8 @@ const (
 	overcastOcDropDROP_ENVIRONMENT_UNKNOWN_UNICAST overcastOcDrop = 35
 	overcastOcDropDROP_ENVIRONMENT_MULTICAST       overcastOcDrop = 36
 	overcastOcDropDROP_PORT_PROBE                  overcastOcDrop = 37
-	overcastOcDropDROP_COUNT                       overcastOcDrop = 38
+	overcastOcDropDROP_PROBE_UNHEARD               overcastOcDrop = 38
+	overcastOcDropDROP_COUNT                       overcastOcDrop = 39
 )
 
 type overcastOcDropCount struct {

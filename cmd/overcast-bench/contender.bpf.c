@@ -223,7 +223,8 @@ static __always_inline void swap_addresses(struct ethhdr *eth)
 
 /*
  * The hosts that are not there: answers the probes for all of them, so that
- * they are taken for relays that live. What else agents tell them ends here.
+ * they are taken for relays that live. A probe comes under the relay's VNI, and
+ * its answer goes under the segment's. What else agents tell them ends here.
  */
 SEC("tc")
 int answer(struct __sk_buff *skb)
@@ -232,6 +233,7 @@ int answer(struct __sk_buff *skb)
 	struct ethhdr *outer = data, *inner;
 	struct probe *probe;
 	__u32 to, at, checksum;
+	__be32 relay, segment = bpf_htonl(contender.vni << 8);
 	__be16 old, new;
 
 	inner = tunnel_inner(data, end, &to);
@@ -250,11 +252,14 @@ int answer(struct __sk_buff *skb)
 		checksum += sizeof(struct ipv6hdr);
 	}
 	swap_addresses(outer);
+	relay = ((struct vxlan_header *)inner - 1)->vni;
 	/* The kind is the first byte of a word of the checksum. */
 	old = bpf_htons(PROBE_REQUEST << 8 | probe->nonce[0]);
 	new = bpf_htons(PROBE_REPLY << 8 | probe->nonce[0]);
 	if (bpf_l4_csum_replace(skb, checksum, old, new, BPF_F_MARK_MANGLED_0 | sizeof(new)) ||
-	    bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0))
+	    bpf_l4_csum_replace(skb, checksum, relay, segment, BPF_F_MARK_MANGLED_0 | sizeof(segment)) ||
+	    bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0) ||
+	    bpf_skb_store_bytes(skb, at - offsetof(struct probe, kind) - sizeof(segment), &segment, sizeof(segment), 0))
 		return TC_ACT_SHOT;
 	return bpf_redirect(skb->ifindex, 0);
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"overcast/bpf"
+	"overcast/maps"
 	"overcast/test/lab"
 	"overcast/test/prog"
 )
@@ -75,7 +77,9 @@ func dropKinds() []dropKind {
 		{bpf.DropPortGone, bpf.PortIn, guest(func(_ *stage, _, to *prog.Station) { to.MAC = goneMAC })},
 		{bpf.DropFDBUnknown, bpf.PortIn, guest(func(_ *stage, _, to *prog.Station) { to.MAC = stationMAC(9, 9) })},
 		{bpf.DropRemoteUnreachable, bpf.PortIn, guest(func(_ *stage, _, to *prog.Station) { to.MAC = lostMAC })},
-		{bpf.DropMTULimited, bpf.PortIn, func(s *stage) prog.Packet { // the first few are answered
+		{bpf.DropMTULimited, bpf.PortIn, func(s *stage) prog.Packet {
+			// The port has had its answers for the next hour.
+			_ = s.path.Maps.Pacers.Put(s.path.Contents.Slots["bench/lan/p1"], maps.Monotonic()+uint64(time.Hour)) // or it is answered, and told so
 			return prog.Packet{Data: prog.UDP(s.here, s.far(0), 1480), Ifindex: s.Ifindex(prog.Port(1))}
 		}},
 		{bpf.DropFDBRemote, bpf.UplinkIn, remote(func(_ *stage, _ *prog.Outer, to *prog.Station) { to.MAC = lostMAC })},

@@ -252,7 +252,7 @@ func (rep *replicator) populate(o *options, connect func(*replicator, *options) 
 	if err != nil {
 		return err
 	}
-	if err := spec.Variables["contender"].Set(contenderContenderConfig{End: rep.sinkVerdict()}); err != nil {
+	if err := spec.Variables["contender"].Set(contenderContenderConfig{Vni: vni, End: rep.sinkVerdict()}); err != nil {
 		return err
 	}
 	var objects contenderObjects

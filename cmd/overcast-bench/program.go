@@ -159,7 +159,7 @@ func (s *stage) load(remotes int) error {
 	}
 	s.path, err = prog.Load(s.Host, prog.Options{
 		Document: s.document(hosts), Host: "here", Facts: facts, Constants: constants,
-		Limits: maps.Limits{MACs: uint32(s.macs + 16), Learned: 1024, Groups: 4 * stageGroups, Remotes: uint32(remotes + 1)},
+		Limits: maps.Limits{MACs: uint32(s.macs + 16), Learned: 1024, Groups: 8 * stageGroups, Remotes: uint32(remotes + 1)},
 	})
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ func TestMulticastWithoutAgent(t *testing.T) {
 				for i := range dead {
 					p.agents[1-i] = p.startAgent(p.Hosts[1-i])
 				}
+				p.believed()
 				p.reaches(s, p.pick(3, 4, 5)...)
 				r3.done(r3.Leave())
 				p.reaches(s, p.pick(4, 5)...)
@@ -76,6 +77,7 @@ func TestMulticastWithoutAgentForLong(t *testing.T) {
 				return false
 			})
 			p.agents[1] = p.startAgent(p.Hosts[1])
+			p.believed()
 			p.reaches(s, p.pick(2, 3)...)
 			p.clean()
 		})

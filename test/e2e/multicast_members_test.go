@@ -69,6 +69,7 @@ func TestMulticastReachesMembers(t *testing.T) {
 						p.fence(p.guest(1), p.guests)
 						p.agents[i] = p.startAgent(p.Hosts[i])
 					}
+					p.believed()
 					p.reaches(second, p.pick(2, 5)...)
 				}, r2, r6)
 				p.reaches(s, p.pick(2, 6)...)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	datapath "overcast/maps"
 	"overcast/test/lab"
 )
 
@@ -166,9 +167,10 @@ func (r receiver) done(err error) {
 	}
 }
 
-// fence sends a packet that every guest gets, and waits until these have it:
-// what a guest has sent before is there then, or does not come. It is that
-// guest's, since two senders' packets may overtake each other.
+// fence sends a packet that every guest gets, and waits until these have it, and
+// the uplink that it goes out of: what a guest has sent before is there then, or
+// does not come. It is that guest's, since two senders' packets may overtake
+// each other.
 func (p *party) fence(from *lab.Guest, at []*lab.Guest) {
 	p.t.Helper()
 	f := p.fenceOf(from)
@@ -177,10 +179,14 @@ func (p *party) fence(from *lab.Guest, at []*lab.Guest) {
 		p.t.Fatal(err)
 	}
 	for _, g := range at {
-		if g != from {
-			p.eventually(fmt.Sprintf("a packet to all nodes, from %s, at %s", from.Name, g.Name), func() bool {
-				return p.witnesses[g].Copies(f.Stream, n) > 0
-			})
+		if g == from {
+			continue
+		}
+		p.eventually(fmt.Sprintf("a packet to all nodes, from %s, at %s", from.Name, g.Name), func() bool {
+			return p.witnesses[g].Copies(f.Stream, n) > 0
+		})
+		if p.homes[g] != p.homes[from] {
+			p.eventually("the same at the uplink", func() bool { return len(p.uplinks[p.homes[from]].Ways(f.Stream, n)) > 0 })
 		}
 	}
 	// The uplink has a witness of its own, which may be behind the guests'.
@@ -247,6 +253,27 @@ func (p *party) connected() {
 	}
 }
 
+// believed waits until the programs of all hosts believe what they are told of
+// groups. An agent that was away asks first for what it may have missed, and
+// all groups are flooded meanwhile.
+func (p *party) believed() {
+	p.t.Helper()
+	for _, h := range p.Hosts {
+		set, err := datapath.Open(h.PinPath)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		defer set.Close()
+		p.eventually("what "+h.Name+" missed", func() bool {
+			missed, err := set.Missed()
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			return len(missed) == 0
+		})
+	}
+}
+
 // landing is where a packet comes to.
 type landing struct {
 	guests []*lab.Guest
@@ -301,9 +328,9 @@ func (p *party) probe(s *stream) landing {
 		return l
 	}
 	from := p.homes[s.from]
-	for tunnel, tally := range p.uplinks[from].Carried(s.Stream) {
-		if tunnel.From == from && tally[number] > 0 {
-			l.copies[tunnel.To] = tally[number]
+	for tunnel, n := range p.uplinks[from].Ways(s.Stream, number) {
+		if tunnel.From == from {
+			l.copies[tunnel.To] = n
 		}
 	}
 	return l

@@ -133,6 +133,19 @@ func (w *Witness) Carried(s Stream) map[Tunnel]Tally {
 	return found
 }
 
+// Ways are the tunnels that the device has seen a packet in, and how often.
+func (w *Witness) Ways(s Stream, number uint64) map[Tunnel]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found := make(map[Tunnel]int)
+	for c, tally := range w.carried {
+		if c.Stream == s && tally[number] > 0 {
+			found[c.Tunnel] = tally[number]
+		}
+	}
+	return found
+}
+
 // Stop ends the watching. What was counted can still be read. It may be called
 // again.
 func (w *Witness) Stop() error {

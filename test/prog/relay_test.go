@@ -284,7 +284,7 @@ func (y *way) snoopRelayRows() []relayRow {
 	taken("a probe under the segment's own VNI", y.west, "shop/lan", vniLAN, probe(west))
 	taken("a probe in a segment that does not snoop", y.west, "shop/flat", vniFlatRelay, probe(west))
 	taken("a probe under the segment's own VNI, where it does not snoop", y.west, "shop/flat", vniFlat, probe(west))
-	return append(rows, when(y.fromHost("a tagged probe", y.west, vniRelay, tagged(probe(west), 0x8100, 45), nil), listening))
+	return append(rows, when(y.lost("a tagged probe", bpf.DropProbeUnheard, y.west, "shop/lan", vniRelay, tagged(probe(west), 0x8100, 45)), listening))
 }
 
 // sizeRelayRows are as large as what can be sent on, and larger. The ports here

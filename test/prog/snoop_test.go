@@ -138,15 +138,19 @@ func (w *world) probeRows() []heard {
 		r.drops = w.dropped(bpf.DropPortProbe, r.packet.Ifindex, "shop/wide", len(frame))
 		return heard{row: r}
 	}
-	dead := w.takenFromRemote("a probe of a remote, and nobody listens", probe(b))
+	unheard := func(h heard) heard {
+		h.drops = w.dropped(bpf.DropProbeUnheard, h.packet.Ifindex, "shop/wide", len(h.data))
+		return h
+	}
+	dead := unheard(w.takenFromRemote("a probe of a remote, and nobody listens", probe(b)))
 	dead.missed = dead.event != nil
 	return []heard{
 		after(w.takenFromRemote("a probe of a remote", probe(b)), listening),
 		after(w.takenFromRemote("a probe in a segment that neither snoops nor relays", probe(b)), both(listening, deaf("shop/wide"))),
 		dead,
 		after(heard{row: w.copiedFromRemote("a probe to another MAC", elsewhere(probe(b)), wideAll...)}, listening),
-		after(heard{row: w.copiedFromRemote("another EtherType to the MAC of probes", other(probe(b)))}, listening),
-		after(heard{row: w.copiedFromRemote("a tagged probe", tagged(probe(b), 0x8100, 45))}, listening),
+		after(unheard(heard{row: w.copiedFromRemote("another EtherType to the MAC of probes", other(probe(b)))}), listening),
+		after(unheard(heard{row: w.copiedFromRemote("a tagged probe", tagged(probe(b), 0x8100, 45))}), listening),
 		after(refused("a probe of a port", probe(five)), listening),
 		refused("a probe of a port, and nobody listens", probe(five)),
 		after(refused("a probe of a port in a segment that does not snoop", probe(five)), both(listening, deaf("shop/wide"))),
