@@ -144,7 +144,7 @@ struct {
 	__type(value, struct oc_snoop);
 } oc_snoops SEC(".maps");
 
-/* Frames for the agent. Writers: all programs but XDP. Reader: agent. */
+/* Frames for the agent. Writers: all programs but XDP. Reader: agent. (limits) */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 23);

@@ -32,6 +32,7 @@ func Size(spec *ebpf.CollectionSpec, limits Limits) {
 	// Some thousands of receivers for as many groups; more share lists.
 	spec.Maps["oc_mdb_floods"].MaxEntries = 4 * limits.Groups
 	spec.Maps["oc_snoop_pacers"].MaxEntries = bpf.MaxPorts + limits.Remotes + 1
+	spec.Maps["oc_events"].MaxEntries = eventBytes(limits.Groups)
 	// Slot 0 is never used.
 	spec.Maps["oc_groups"].MaxEntries = limits.Groups + 1
 	// An address of each family.
@@ -40,6 +41,17 @@ func Size(spec *ebpf.CollectionSpec, limits Limits) {
 	// Slot 0 of the remotes is never used.
 	spec.Maps["oc_remotes"].MaxEntries = limits.Remotes + 1
 	spec.Maps["oc_stats"].MaxEntries = bpf.StatsRemotes + limits.Remotes + 1
+}
+
+// eventBytes is room for the answers to a query after which each of so many
+// groups is told of by a message of its own; a ring has a power of two.
+func eventBytes(groups uint32) uint32 {
+	const message, least, most = 512, 1 << 21, 1 << 26
+	bytes := uint32(least)
+	for bytes < most && uint64(bytes) < message*uint64(groups) {
+		bytes *= 2
+	}
+	return bytes
 }
 
 // Set is the open maps of one datapath. Only one goroutine may change them at a

@@ -60,6 +60,9 @@ func TestMulticastWithoutAgentForLong(t *testing.T) {
 			s := p.send(p.guest(1), group)
 			p.join(p.guest(3), group) // on host a: the group is known
 			p.reaches(s, p.pick(3)...)
+			// Host b knows what its own guests want, too.
+			p.reaches(p.send(p.guest(2), group), p.pick(3)...)
+			p.reaches(p.send(p.guest(4), group), p.pick(3)...)
 			p.agents[1].Kill()
 			// For some seconds the programs leave it to the agent to read what they hand
 			// over; a guest that asks after that is the one to look at.

@@ -35,13 +35,12 @@ func (g *Guest) Move(to *Host, port string) error {
 	return errors.Join(g.owner.noIPv6(g.Port), g.owner.LinkUp(g.Port))
 }
 
-// detachIngress takes all programs away from a device's tc ingress: another
+// detachIngress takes all programs of tcx away from a device's ingress: another
 // host's are on no device of this one.
 func detachIngress(device netlink.Link) error {
 	attached, err := link.QueryPrograms(link.QueryOptions{Target: device.Attrs().Index, Attach: ebpf.AttachTCXIngress})
-	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) { // clsact, before 6.6
-		return netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-			LinkIndex: device.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}})
+	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
+		return nil // before 6.6 they are clsact's, which does not come along
 	}
 	if err != nil {
 		return fmt.Errorf("programs of %s: %w", device.Attrs().Name, err)

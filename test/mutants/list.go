@@ -236,7 +236,7 @@ var mutants = []mutant{
 		"if (group_is_probe(eth))\n\t\treturn DROP_PORT_PROBE;", "",
 		progs, "TestSnooping/IPv4"},
 	{"probes that are not handed over are forwarded", "bpf/group.h",
-		"return verdict == VERDICT_PASS ? VERDICT_SPENT : verdict;", "if (verdict != VERDICT_PASS)\n\t\t\treturn verdict;",
+		"return verdict == VERDICT_PASS ? DROP_PROBE_UNHEARD : verdict;", "if (verdict != VERDICT_PASS)\n\t\t\treturn verdict;",
 		progs, "TestSnooping/IPv4"},
 	{"small events are smaller", "bpf/snoop.h",
 		"if (head->length <= SNOOP_SMALL)", "if (head->length < SNOOP_SMALL)",
