@@ -49,6 +49,7 @@ func (p *party) crossings(s *stream, number uint64) map[lab.Tunnel]int {
 // and where both are dead each host is sent to. Broadcasts and unknown groups go
 // the same way, groups with few receivers do not, and nothing crosses a zone twice.
 func TestMulticastByRelays(t *testing.T) {
+	t.Parallel()
 	for _, family := range []lab.Family{lab.IPv4, lab.IPv6} {
 		for _, decap := range []string{"xdp", "tc", "kernel"} {
 			if family == lab.IPv6 && decap != "tc" {
@@ -60,6 +61,7 @@ func TestMulticastByRelays(t *testing.T) {
 }
 
 func relayed(t *testing.T, family lab.Family, decap string) {
+	t.Parallel()
 	p := newParty(t, lab.Options{Hosts: 6, Underlay: family}, 6, quick, "--decap", decap)
 	p.segment += fmt.Sprintf("        relay: {vni: %d, threshold: 2}\n", relayVNI)
 	p.inZones("west", "west", "east", "east", "east", "north")
