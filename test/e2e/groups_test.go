@@ -107,6 +107,7 @@ func (w *world) settled(h *lab.Host, family, mdb string, everything ...string) (
 // who joined, by whom that was told and how long it holds, and for each member
 // that gets everything the reason.
 func TestGroupsAreShown(t *testing.T) {
+	t.Parallel()
 	w := &world{Lab: lab.NewTest(t, lab.Options{Hosts: 2}), t: t, segment: "        multicast: {query_interval: 1s, query_response_interval: 200ms}\n"}
 	here, there := w.Hosts[0], w.Hosts[1]
 	router := w.addGuest(here, "g1", lab.GuestOptions{})

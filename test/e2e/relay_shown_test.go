@@ -13,6 +13,7 @@ import (
 // `overcast segments` and `remotes` show by whom a zone is sent to and who of
 // the relays lives, soon after that has changed.
 func TestRelaysAreShown(t *testing.T) {
+	t.Parallel()
 	w := &world{Lab: lab.NewTest(t, lab.Options{Hosts: 4}), t: t, segment: "        relay: {vni: 4600, threshold: 1}\n"}
 	here := w.Hosts[0]
 	for i, h := range w.Hosts {
