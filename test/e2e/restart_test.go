@@ -63,7 +63,7 @@ func (w *world) interrupt(times int) {
 	}
 }
 
-// Agents that are killed twenty times and take over again lose no packet of a
+// Agents that are killed eight times and take over again lose no packet of a
 // flow of 10,000 a second, and neither does a control run that leaves them be.
 func TestRestartLosesNothing(t *testing.T) {
 	for _, underlay := range []lab.Family{lab.IPv4, lab.IPv6} {
@@ -72,11 +72,11 @@ func TestRestartLosesNothing(t *testing.T) {
 				w := newWorld(t, lab.Options{Underlay: underlay}, lab.GuestOptions{}, "--decap", decap)
 
 				f, start := w.flow(), time.Now()
-				for range 20 {
+				for range 8 {
 					w.restart()
 				}
 				killed := time.Since(start)
-				w.whole("killed 20 times", f)
+				w.whole("killed 8 times", f)
 				w.noDrops()
 
 				f = w.flow()
