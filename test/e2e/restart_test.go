@@ -68,6 +68,9 @@ func (w *world) interrupt(times int) {
 func TestRestartLosesNothing(t *testing.T) {
 	for _, underlay := range []lab.Family{lab.IPv4, lab.IPv6} {
 		for _, decap := range []string{"xdp", "tc", "kernel"} {
+			if underlay == lab.IPv6 && decap != "tc" {
+				continue // what differs by mode does not differ by family
+			}
 			t.Run(fmt.Sprintf("%s/%s", underlay, decap), func(t *testing.T) {
 				w := newWorld(t, lab.Options{Underlay: underlay}, lab.GuestOptions{}, "--decap", decap)
 
