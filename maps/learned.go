@@ -3,7 +3,6 @@
 package maps
 
 import (
-	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,9 +32,15 @@ func (s *Set) LearnedEntries() (map[bpf.FDBKey]bpf.LearnedEntry, error) {
 // SweepLearned removes the learned MACs that are too old at this time (see
 // Monotonic) and returns how many those were.
 func (s *Set) SweepLearned(now uint64) (int, error) {
-	return s.removeLearned(func(_ bpf.FDBKey, entry bpf.LearnedEntry) bool {
-		return now > entry.Seen && now-entry.Seen > uint64(LearnedAge)
+	return s.learned().removeThose(func(_ bpf.FDBKey, entry bpf.LearnedEntry) bool {
+		return isOlder(entry.Seen, now, LearnedAge)
 	})
+}
+
+// isOlder tells whether something was last seen longer ago than so long. It may
+// have been seen while we looked.
+func isOlder(seen, now uint64, age time.Duration) bool {
+	return now > seen && now-seen > uint64(age)
 }
 
 // forgetLearned removes what was learned in segments and behind remotes (by
@@ -46,7 +51,7 @@ func (s *Set) forgetLearned(segments, remotes, ports []uint32) error {
 	for _, slot := range segments {
 		inSegment[slot] = true
 	}
-	_, err := s.removeLearned(func(key bpf.FDBKey, entry bpf.LearnedEntry) bool {
+	_, err := s.learned().removeThose(func(key bpf.FDBKey, entry bpf.LearnedEntry) bool {
 		return inSegment[key.Segment] || gone[entry.Where]
 	})
 	return err
@@ -62,21 +67,4 @@ func behind(remotes, ports []uint32) map[bpf.FDBEntry]bool {
 		places[bpf.FDBEntry{Kind: bpf.KindPort, Id: ifindex}] = true
 	}
 	return places
-}
-
-func (s *Set) removeLearned(doomed func(bpf.FDBKey, bpf.LearnedEntry) bool) (int, error) {
-	entries, err := s.learned().all()
-	if err != nil {
-		return 0, err
-	}
-	var keys []bpf.FDBKey
-	for key, entry := range entries {
-		if doomed(key, entry) {
-			keys = append(keys, key)
-		}
-	}
-	if err := s.learned().remove(keys); err != nil {
-		return 0, fmt.Errorf("forgetting learned MACs: %w", err)
-	}
-	return len(keys), nil
 }

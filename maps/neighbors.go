@@ -3,7 +3,6 @@
 package maps
 
 import (
-	"fmt"
 	"time"
 
 	"overcast/bpf"
@@ -78,12 +77,6 @@ func (s *Set) CountNeighbors(now uint64) (map[uint32]NeighborCount, error) {
 	return counts, nil
 }
 
-// isOlder tells whether something was last seen longer ago than so long. It may
-// have been seen while we looked.
-func isOlder(seen, now uint64, age time.Duration) bool {
-	return now > seen && now-seen > uint64(age)
-}
-
 // SweepNeighbors removes the learned addresses that are too old at this time
 // (see [Monotonic]), and the roles of configured ones, and returns how many
 // those were.
@@ -92,7 +85,7 @@ func (s *Set) SweepNeighbors(now uint64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.removeNeighbors(func(key bpf.NeighborKey, entry bpf.LearnedNeighbor) bool {
+	return s.learnedNeighbors().removeThose(func(key bpf.NeighborKey, entry bpf.LearnedNeighbor) bool {
 		age := NeighborAge
 		if mac, ok := configured[key]; ok && mac.Mac == entry.Mac {
 			age = RoleAge
@@ -124,27 +117,10 @@ func (s *Set) forgetNeighbors(have *Snapshot, segments, remotes, ports []uint32)
 	for _, slot := range segments {
 		inSegment[slot] = true
 	}
-	_, err = s.removeNeighbors(func(key bpf.NeighborKey, entry bpf.LearnedNeighbor) bool {
+	_, err = s.learnedNeighbors().removeThose(func(key bpf.NeighborKey, entry bpf.LearnedNeighbor) bool {
 		return inSegment[key.Segment] || gone[bpf.FDBKey{Segment: key.Segment, Mac: entry.Mac}]
 	})
 	return err
-}
-
-func (s *Set) removeNeighbors(doomed func(bpf.NeighborKey, bpf.LearnedNeighbor) bool) (int, error) {
-	entries, err := s.learnedNeighbors().all()
-	if err != nil {
-		return 0, err
-	}
-	var keys []bpf.NeighborKey
-	for key, entry := range entries {
-		if doomed(key, entry) {
-			keys = append(keys, key)
-		}
-	}
-	if err := s.learnedNeighbors().remove(keys); err != nil {
-		return 0, fmt.Errorf("forgetting learned addresses: %w", err)
-	}
-	return len(keys), nil
 }
 
 // silenced are the segments that answered, and do not any more: what was learned

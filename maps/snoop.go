@@ -75,17 +75,10 @@ func (s *Set) forgetGroups(segments []uint32) error {
 	if err != nil {
 		return err
 	}
-	entries, err := s.mdb().all()
-	if err != nil {
-		return err
-	}
-	var keys []bpf.MDBKey
-	for key := range entries {
-		if slices.Contains(segments, key.Segment) {
-			keys = append(keys, key)
-		}
-	}
-	return s.mdb().remove(keys)
+	_, err = s.mdb().removeThose(func(key bpf.MDBKey, _ bpf.MDBEntry) bool {
+		return slices.Contains(segments, key.Segment)
+	})
+	return err
 }
 
 // ReadSnoops reads what the programs know of the MDB of each segment, by slot.

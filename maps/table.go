@@ -122,6 +122,21 @@ func (t table[K, V]) remove(keys []K) error {
 	return nil
 }
 
+// removeThose deletes the entries that are doomed and returns how many those were.
+func (t table[K, V]) removeThose(doomed func(K, V) bool) (int, error) {
+	entries, err := t.all()
+	if err != nil {
+		return 0, err
+	}
+	var keys []K
+	for key, entry := range entries {
+		if doomed(key, entry) {
+			keys = append(keys, key)
+		}
+	}
+	return len(keys), t.remove(keys)
+}
+
 func (s *Set) ports() table[uint32, bpf.Port] {
 	return table[uint32, bpf.Port]{s.Ports, &s.writes, portRoom}
 }
