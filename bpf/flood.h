@@ -13,9 +13,26 @@
 
 #define FLOOD_MAX_CHUNKS 1024
 
+/* A frame for many, and what has become of it. */
+struct flood_order {
+	struct ethhdr eth __attribute__((aligned(8)));
+	__u32 segment;
+	__u32 port; /* slot of the port that it came from; 0: it came from a remote */
+	struct receivers to;
+	__u32 copies; /* made so far */
+	bool typed;   /* skb->protocol is the frame's own */
+};
+
+/* The list of the hosts that get a frame. Never tunnel to tunnel, but for a
+ * relay, which has one for its zone. */
+static __always_inline __u32 flood_hosts(const struct flood_order *o)
+{
+	return o->port ? o->to.remotes : o->to.zone;
+}
+
+/* A walk through a list. */
 struct flood {
 	struct __sk_buff *skb;
-	const struct ethhdr *eth;
 	struct oc_flood *chunk;
 	union encap_header *header;
 	__u32 list;
@@ -29,20 +46,16 @@ struct flood {
 	 * callback of bpf_loop as if it ran once, from the state that it is first
 	 * called with, and take away the branches which that run does not enter
 	 * (mended by Linux commit ab5cfac139ab). So what one run leaves for the next
-	 * must begin as a value that the verifier does not know: .nothing, a zero
-	 * that comes out of a map.
+	 * must begin as a value that the verifier does not know: a zero that comes
+	 * out of a map.
 	 */
 	__u32 pending;
-	__u32 nothing;
 	__u32 copies; /* made so far, with that for .pending */
-	__u32 self;   /* the sender, if it is in the list that was searched for it */
 	__u32 packets;
 	__u32 bytes;
-	enum oc_class class;
 	bool by_device; /* every copy takes the tunnel device */
 	bool rest;      /* of those, only to remotes that BPF could have addressed itself */
 	bool resolved;  /* there is a remote that BPF can address itself */
-	bool typed;     /* skb->protocol is the frame's own */
 };
 
 /* A list's entry, as the remote's slot and the VNI that its copy goes under. */
@@ -80,8 +93,7 @@ static long flood_port(__u32 i, struct flood *f)
 	return 0;
 }
 
-/* Copies for the remotes that need the tunnel device: it wants the bare frame,
- * so they go before anything is put in front of it. */
+/* Copies for the remotes that need the tunnel device. */
 static long flood_remote_by_device(__u32 i, struct flood *f)
 {
 	const struct oc_path *path;
@@ -185,12 +197,13 @@ static __always_inline long flood_chunk(__u32 i, struct flood *f, long (*step)(_
 	return f->chunk->count < OC_CHUNK;
 }
 
+/* Notes in .pending whether .skip is in the list. */
 static long flood_self(__u32 i, struct flood *f)
 {
 	if (i >= OC_CHUNK)
 		return 1;
 	if (f->chunk->id[i] == f->skip)
-		f->self = f->skip;
+		f->pending = f->skip;
 	return 0;
 }
 
@@ -214,52 +227,113 @@ static long flood_chunk_remotes(__u32 i, struct flood *f)
 	return flood_chunk(i, f, flood_remote);
 }
 
-/* Copies to the local ports of the segment. Returns the port that still waits
+/*
+ * Those below that are not inlined are functions of their own to the verifier,
+ * which looks at each once, and not again for all that may have happened before.
+ */
+
+/* Copies to the local ports. Returns the ifindex of the port that still waits
  * for the frame itself, or 0. */
-static __always_inline __u32 flood_ports(struct flood *f, __u32 list)
+__attribute__((noinline)) int flood_ports(struct __sk_buff *skb, struct flood_order *o)
 {
-	f->pending = f->nothing;
-	f->list = list;
-	if (list)
-		bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_ports, f, 0);
-	return f->pending;
+	struct oc_segment *segment = o ? segment_get(o->segment) : NULL;
+
+	if (!segment)
+		return 0;
+	struct flood f = {
+		.skb = skb,
+		.list = o->to.ports,
+		.segment = o->segment,
+		.skip = o->port ? skb->ifindex : 0,
+		.pending = segment->zero,
+		.copies = segment->zero,
+		.packets = skb_packets(skb),
+		.bytes = skb->len,
+	};
+
+	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_ports, &f, 0);
+	o->copies += f.copies;
+	return f.pending;
 }
 
-/* Sends to the remotes of f->list; the frame is spent afterwards. */
-static __always_inline int flood_remotes(struct flood *f)
+/*
+ * Sends copies to the remotes that need the tunnel device. It wants the bare
+ * frame, so they go before anything is put in front of it. rest: to all others,
+ * after those. Returns whether there are others.
+ */
+__attribute__((noinline)) int flood_by_device(struct __sk_buff *skb, struct flood_order *o, bool rest)
 {
-	struct __sk_buff *skb = f->skb;
+	struct oc_segment *segment = o ? segment_get(o->segment) : NULL;
+
+	if (!segment)
+		return 0;
+	struct flood f = {
+		.skb = skb,
+		.list = flood_hosts(o),
+		.segment = o->segment,
+		.vni = segment->vni,
+		.relay_vni = segment->relay_vni,
+		.copies = segment->zero,
+		.packets = skb_packets(skb),
+		.bytes = skb->len,
+		/* What cannot be lengthened. */
+		.by_device = rest || skb->vlan_present || encap_is_too_long(skb) ||
+			     (skb->gso_size && skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)),
+		.rest = rest,
+	};
+
+	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_by_device, &f, 0);
+	o->copies += f.copies;
+	return f.resolved;
+}
+
+/* Sends to the remotes that BPF itself can address. frame: the length without
+ * the room for the outer headers that is in front now; hash: the flow's. */
+__attribute__((noinline)) int flood_addressed(struct __sk_buff *skb, struct flood_order *o, __u32 frame, __u32 hash)
+{
+	struct oc_segment *segment = o ? segment_get(o->segment) : NULL;
 	union encap_header h = {};
-	enum encap_room room;
-	__u32 hash, uplink;
+	__u32 uplink;
 
-	/* What cannot be lengthened goes by the device, to all. Whether the frame
-	 * is one of those shows only when it is tried, so the remotes that need
-	 * the device anyhow come first. */
-	f->by_device = skb->vlan_present || encap_is_too_long(skb) ||
-		       (skb->gso_size && skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6));
-	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_by_device, f, 0);
-	if (!f->resolved)
-		return VERDICT_SPENT;
+	if (!segment)
+		return DROP_SEGMENT_UNKNOWN;
+	struct flood f = {
+		.skb = skb,
+		.header = &h,
+		.list = flood_hosts(o),
+		.segment = o->segment,
+		.vni = segment->vni,
+		.relay_vni = segment->relay_vni,
+		.written = segment->vni,
+		.pending = segment->zero,
+		.copies = segment->zero,
+		.packets = skb_packets(skb),
+		.bytes = frame,
+	};
 
-	hash = encap_hash(skb);
-	room = encap_make_room(skb, f->typed, true);
-	if (room == ENCAP_REFUSED) {
-		/* A guest's own tunnel in a super-frame: the frame is as it was. */
-		f->by_device = true;
-		f->rest = true;
-		bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_by_device, f, 0);
-		return VERDICT_SPENT;
-	}
-	encap_build(&h, f->eth, f->bytes, f->vni, hash);
-	f->written = f->vni;
-	f->header = &h;
-	f->pending = f->nothing;
+	encap_build(&h, &o->eth, frame, f.vni, hash);
 	if (encap_write(skb, &h))
 		return DROP_ENCAP_FAILED;
-	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_remotes, f, 0);
-	uplink = f->pending ? flood_address(f, f->pending) : 0;
+	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_remotes, &f, 0);
+	uplink = f.pending ? flood_address(&f, f.pending) : 0;
+	o->copies += f.copies;
 	return uplink ? verdict_redirect(bpf_redirect(uplink, 0)) : VERDICT_SPENT;
+}
+
+/* Sends to other hosts; the frame is spent afterwards. */
+static __always_inline int flood_remotes(struct __sk_buff *skb, struct flood_order *o)
+{
+	__u32 frame = skb->len, hash;
+
+	if (!flood_by_device(skb, o, false))
+		return VERDICT_SPENT;
+	/* Whether a frame can be lengthened shows only when it is tried. */
+	hash = encap_hash(skb);
+	if (encap_make_room(skb, o->typed, true) != ENCAP_REFUSED)
+		return flood_addressed(skb, o, frame, hash);
+	/* A guest's own tunnel in a super-frame: the frame is as it was. */
+	flood_by_device(skb, o, true);
+	return VERDICT_SPENT;
 }
 
 /* How many destinations a list has. */
@@ -271,134 +345,65 @@ static __always_inline __u32 flood_total(__u32 list)
 	return first ? first->total : 0;
 }
 
-/* How many ports a list has beside the sender, which is in the list of its
+/* How many ports a frame goes to: not the sender, which is in the list of its
  * segment, and may be in that of a group. */
-static __always_inline __u32 flood_others(struct flood *f, const struct oc_segment *segment, __u32 list)
+__attribute__((noinline)) int flood_others(struct __sk_buff *skb, const struct flood_order *o)
 {
-	__u32 total = flood_total(list);
+	struct oc_segment *segment = o ? segment_get(o->segment) : NULL;
+	__u32 total = segment ? flood_total(o->to.ports) : 0;
 
-	f->self = f->nothing;
-	if (!total)
-		return 0;
-	if (list == segment->ports)
+	if (!total || !o->port)
+		return total;
+	if (o->to.ports == segment->ports)
 		return total - 1;
-	f->list = list;
-	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_self, f, 0);
-	return f->self ? total - 1 : total;
+	struct flood f = {.list = o->to.ports, .skip = skb->ifindex, .pending = segment->zero};
+
+	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_self, &f, 0);
+	return f.pending ? total - 1 : total;
 }
 
-/* May the copies be made? port: slot of the port that the frame came from, or 0. */
-static __always_inline int flood_judge(const struct flood *f, const struct oc_segment *segment, __u32 port, __u32 copies)
+/* May the copies be made? */
+__attribute__((noinline)) int flood_judge(struct __sk_buff *skb, const struct flood_order *o)
 {
-	struct replication r = {
-		.port = port,
-		.environment = segment->environment,
-		.class = f->class,
-		.copies = (__u64)copies * f->packets,
-		.bytes = (__u64)copies * f->bytes,
-	};
+	struct oc_segment *segment = o ? segment_get(o->segment) : NULL;
+	__u64 copies, packets = skb_packets(skb);
 
-	return governor_judge(&r);
+	if (!segment)
+		return DROP_SEGMENT_UNKNOWN;
+	copies = flood_others(skb, o);
+	if (flood_hosts(o) && pmtu_fits(skb, segment->mtu))
+		copies += flood_total(flood_hosts(o));
+	return governor_judge(o->port, segment->environment, governor_class(o->eth.h_dest), copies * packets, copies * skb->len);
 }
 
-static __always_inline int flood_to_zone(struct flood *f, const struct oc_segment *segment,
-					 const struct receivers *to, bool relay)
+static __always_inline int flood_copies(struct __sk_buff *skb, const struct oc_segment *segment, struct flood_order *o)
 {
-	__u32 last = flood_ports(f, to->ports);
+	__u32 hosts = flood_hosts(o), last = o->to.ports ? flood_ports(skb, o) : 0;
 
-	if (!relay || !to->zone)
+	if (!hosts)
 		return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
-	if (last)
-		flood_copy(f, last);
-	if (!pmtu_fits(f->skb, segment->mtu))
-		return DROP_MTU_UNANSWERABLE;
-	f->list = to->zone;
-	return flood_remotes(f);
+	if (last && bpf_clone_redirect(skb, last, 0))
+		drop_count(DROP_COPY_FAILED, skb->ifindex, o->segment, skb->len);
+	return pmtu_fits(skb, segment->mtu) ? flood_remotes(skb, o) : DROP_MTU_UNANSWERABLE;
 }
 
 /*
- * A frame of a remote, to local ports only: never tunnel to tunnel. But one that
- * came under the relay's VNI goes on under the segment's own, to the remotes of
- * this host's zone, which send it nowhere. typed: see struct flood.
+ * Copies a frame to ports, and to hosts: all of a segment or a group if it is a
+ * port's; those of this host's zone if it came under the relay's VNI, under the
+ * segment's own, with which they send it nowhere. Returns DROP_MTU_UNANSWERABLE
+ * where it is too big for the hosts.
  */
-static __always_inline int flood_from_remote(struct __sk_buff *skb, const struct ethhdr *eth,
-					     const struct oc_segment *segment, __u32 id,
-					     const struct receivers *to, bool relay, bool typed)
+static __always_inline int flood_frame(struct __sk_buff *skb, const struct oc_segment *segment, struct flood_order *o)
 {
-	struct flood f = {
-		.skb = skb,
-		.eth = eth,
-		.segment = id,
-		.vni = segment->vni,
-		.nothing = segment->zero,
-		.copies = segment->zero,
-		.packets = skb_packets(skb),
-		.bytes = skb->len,
-		.class = governor_class(eth->h_dest),
-		.typed = typed,
-	};
+	__u32 packets = skb_packets(skb);
 	int verdict;
 
 	if (segment->flags & OC_SEGMENT_GOVERNED) {
-		__u32 copies = flood_total(to->ports);
-
-		if (relay && pmtu_fits(skb, segment->mtu))
-			copies += flood_total(to->zone);
-		verdict = flood_judge(&f, segment, 0, copies);
+		verdict = flood_judge(skb, o);
 		if (verdict)
 			return verdict;
 	}
-	verdict = flood_to_zone(&f, segment, to, relay);
-	governor_count(id, f.class, f.packets, f.copies);
-	return verdict;
-}
-
-static __always_inline int flood_to_all(struct flood *f, const struct oc_segment *segment, const struct oc_port *port,
-					const struct receivers *to)
-{
-	__u32 last = flood_ports(f, to->ports);
-
-	if (!to->remotes)
-		return last ? verdict_redirect(bpf_redirect(last, 0)) : VERDICT_SPENT;
-	if (last)
-		flood_copy(f, last);
-	if (!pmtu_fits(f->skb, segment->mtu))
-		return pmtu_refuse(f->skb, f->eth, segment->mtu, port->id, port->segment);
-	f->list = to->remotes;
-	return flood_remotes(f);
-}
-
-/* A frame of a port, to other ports and to remotes. */
-static __always_inline int flood_from_port(struct __sk_buff *skb, const struct ethhdr *eth,
-					   const struct oc_segment *segment, const struct oc_port *port,
-					   const struct receivers *to)
-{
-	struct flood f = {
-		.skb = skb,
-		.eth = eth,
-		.segment = port->segment,
-		.vni = segment->vni,
-		.relay_vni = segment->relay_vni,
-		.skip = skb->ifindex,
-		.nothing = segment->zero,
-		.copies = segment->zero,
-		.packets = skb_packets(skb),
-		.bytes = skb->len,
-		.class = governor_class(eth->h_dest),
-		.typed = true,
-	};
-	int verdict;
-
-	if (segment->flags & OC_SEGMENT_GOVERNED) {
-		__u32 copies = flood_others(&f, segment, to->ports);
-
-		if (to->remotes && pmtu_fits(skb, segment->mtu))
-			copies += flood_total(to->remotes);
-		verdict = flood_judge(&f, segment, port->id, copies);
-		if (verdict)
-			return verdict;
-	}
-	verdict = flood_to_all(&f, segment, port, to);
-	governor_count(f.segment, f.class, f.packets, f.copies);
+	verdict = flood_copies(skb, segment, o);
+	governor_count(o->segment, governor_class(o->eth.h_dest), packets, o->copies);
 	return verdict;
 }

@@ -40,16 +40,6 @@ static __always_inline enum oc_class governor_class(const __u8 *mac)
 	return mac_is_group(mac) ? OC_CLASS_MULTICAST : OC_CLASS_UNKNOWN_UNICAST;
 }
 
-/* What a frame would cost, and who has to bear it. */
-struct replication {
-	__u32 port; /* slot of the port that it came from; 0: it came from a remote */
-	__u32 environment;
-	enum oc_class class;
-	__u32 pad;
-	__u64 copies;
-	__u64 bytes; /* of all copies together */
-};
-
 /* The price of so many, in nanoseconds of a bucket. */
 static __always_inline __u64 governor_cost(__u64 n, __u64 picoseconds)
 {
@@ -85,15 +75,15 @@ static __always_inline void governor_refund(__u64 *empty, __u64 cost)
 }
 
 /* Charges both limits of an element, or none. cost is what was charged. */
-static __always_inline bool governor_take(__u32 element, const struct replication *r, __u64 now, struct oc_bucket *cost)
+static __always_inline bool governor_take(__u32 element, __u64 copies, __u64 bytes, __u64 now, struct oc_bucket *cost)
 {
 	struct oc_governor *governor = bpf_map_lookup_elem(&oc_governors, &element);
 	struct oc_bucket *bucket = bpf_map_lookup_elem(&oc_buckets, &element);
 
 	if (!governor || !bucket)
 		return true;
-	cost->copies = governor_cost(r->copies, governor->copy);
-	cost->bytes = governor_cost(r->bytes, governor->byte);
+	cost->copies = governor_cost(copies, governor->copy);
+	cost->bytes = governor_cost(bytes, governor->byte);
 	if (!governor_charge(&bucket->copies, cost->copies, now))
 		return false;
 	if (governor_charge(&bucket->bytes, cost->bytes, now))
@@ -113,28 +103,23 @@ static __always_inline void governor_give_back(__u32 element, const struct oc_bu
 }
 
 /*
- * May the copies be made? Returns why not, or DROP_NONE and has charged them. A
- * function of its own to the verifier, which then looks at it once for all its
- * callers.
+ * May so many copies be made, of so many bytes together? port: slot of the port
+ * that the frame came from, or 0. Returns why not, or DROP_NONE and has charged
+ * them. A function of its own to the verifier, which then looks at it once for
+ * all its callers.
  */
-__attribute__((noinline)) int governor_judge(struct replication *r)
+__attribute__((noinline)) int governor_judge(__u32 port, __u32 environment, enum oc_class class, __u64 copies, __u64 bytes)
 {
 	struct oc_bucket cost = {}, whole = {};
-	__u32 port, environment;
-	__u64 now;
+	__u64 now = bpf_ktime_get_ns();
 
-	if (!r)
+	if (port && !governor_take(port * OC_CLASSES + class, copies, bytes, now, &cost))
+		return DROP_PORT_BROADCAST + class;
+	if (governor_take(OC_GOVERNORS_ENVIRONMENTS + environment * OC_CLASSES + class, copies, bytes, now, &whole))
 		return DROP_NONE;
-	now = bpf_ktime_get_ns();
-	port = r->port * OC_CLASSES + r->class;
-	environment = OC_GOVERNORS_ENVIRONMENTS + r->environment * OC_CLASSES + r->class;
-	if (r->port && !governor_take(port, r, now, &cost))
-		return DROP_PORT_BROADCAST + r->class;
-	if (governor_take(environment, r, now, &whole))
-		return DROP_NONE;
-	if (r->port)
-		governor_give_back(port, &cost);
-	return DROP_ENVIRONMENT_BROADCAST + r->class;
+	if (port)
+		governor_give_back(port * OC_CLASSES + class, &cost);
+	return DROP_ENVIRONMENT_BROADCAST + class;
 }
 
 /* Counts what was copied of a frame, in packets. */

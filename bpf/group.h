@@ -10,15 +10,6 @@
  * first bytes of what is behind them. */
 #define GROUP_LINEAR 512
 
-/* The headers into the linear part: a driver or the strip may have left none there. */
-static __always_inline void group_pull(struct __sk_buff *skb)
-{
-	__u32 linear = skb->data_end - skb->data;
-
-	if (linear < GROUP_LINEAR && linear < skb->len)
-		bpf_skb_pull_data(skb, skb->len < GROUP_LINEAR ? skb->len : GROUP_LINEAR);
-}
-
 /* Does the MDB decide over this frame? A tagged one is in a world of its own,
  * whose members nobody here tracks. */
 static __always_inline bool group_is_snooped(const struct __sk_buff *skb, const struct oc_segment *segment,
@@ -40,20 +31,26 @@ static __always_inline bool group_is_probe(const struct ethhdr *eth)
 static __always_inline int group_from_port(struct __sk_buff *skb, const struct ethhdr *eth,
 					   const struct oc_segment *segment, const struct oc_port *port)
 {
-	struct receivers to = {.ports = segment->ports, .remotes = segment->remotes};
+	struct flood_order o = {
+		.segment = port->segment,
+		.port = port->id,
+		.to = {.ports = segment->ports, .remotes = segment->remotes},
+		.typed = true,
+	};
 	int verdict;
 
 	if (group_is_probe(eth))
 		return DROP_PORT_PROBE;
+	eth_copy(&o.eth, eth);
 	if (group_is_snooped(skb, segment, eth)) {
-		group_pull(skb);
-		verdict = snoop_frame(skb, port->segment, port->id, 0);
+		parse_pull(skb, GROUP_LINEAR);
+		verdict = snoop_frame(skb, o.segment, o.port, 0);
 		if (verdict != VERDICT_PASS)
 			return verdict;
-		if (mdb_find(skb, port->segment, &to) && !to.ports && !to.remotes)
+		if (mdb_find(skb, o.segment, &o.to) && !o.to.ports && !o.to.remotes)
 			return DROP_GROUP_UNWANTED;
 	}
-	return flood_from_port(skb, eth, segment, port, &to);
+	return flood_frame(skb, segment, &o);
 }
 
 /* The same of a remote, stripped. relay: it came under the relay's VNI. */
@@ -61,23 +58,30 @@ static __always_inline int group_from_remote(struct __sk_buff *skb, const struct
 					     const struct oc_segment *segment, __u32 id, __u32 remote,
 					     bool relay, bool typed)
 {
-	struct receivers to = {.ports = segment->ports, .zone = segment->zone};
+	struct flood_order o = {
+		.segment = id,
+		.to = {.ports = segment->ports, .zone = segment->zone},
+		.typed = typed,
+	};
 	int verdict;
 
+	eth_copy(&o.eth, eth);
 	/* A probe under the relay's VNI asks just whether that way is open. Other
 	 * frames there are for the zone too, and agents tell each other directly. */
 	if (group_is_probe(eth) && !skb->vlan_present) {
-		group_pull(skb);
+		parse_pull(skb, GROUP_LINEAR);
 		verdict = snoop_frame(skb, id, 0, remote);
 		return verdict == VERDICT_PASS ? DROP_PROBE_UNHEARD : verdict;
 	}
 	if (group_is_snooped(skb, segment, eth)) {
-		group_pull(skb);
+		parse_pull(skb, GROUP_LINEAR);
 		verdict = relay ? VERDICT_PASS : snoop_frame(skb, id, 0, remote);
 		if (verdict != VERDICT_PASS)
 			return verdict;
-		if (mdb_find(skb, id, &to) && !to.ports && !(relay && to.zone))
+		if (mdb_find(skb, id, &o.to) && !o.to.ports && !(relay && o.to.zone))
 			return DROP_GROUP_UNWANTED;
 	}
-	return flood_from_remote(skb, eth, segment, id, &to, relay, typed);
+	if (!relay)
+		o.to.zone = 0;
+	return flood_frame(skb, segment, &o);
 }

@@ -56,18 +56,18 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	verdict = neigh_from_port(skb, &eth, port->segment);
 	if (verdict != VERDICT_PASS)
 		return verdict;
-	if (mac_is_group(eth.h_dest))
-		return group_from_port(skb, &eth, segment, port);
-	if (!fdb_find(segment, port->segment, eth.h_dest, &where)) {
-		if (segment->flags & OC_SEGMENT_FLOOD_UNKNOWN)
-			return group_from_port(skb, &eth, segment, port);
-		return DROP_FDB_UNKNOWN;
+	if (mac_is_group(eth.h_dest) || !fdb_find(segment, port->segment, eth.h_dest, &where)) {
+		if (!mac_is_group(eth.h_dest) && !(segment->flags & OC_SEGMENT_FLOOD_UNKNOWN))
+			return DROP_FDB_UNKNOWN;
+		verdict = group_from_port(skb, &eth, segment, port);
+	} else if (where.kind == OC_KIND_REMOTE) {
+		verdict = remote_send(skb, &eth, port->segment, where.id);
+	} else {
+		return where.id == ifindex ? DROP_PORT_HAIRPIN : port_send(skb, where.id, port->segment, true);
 	}
-	if (where.kind == OC_KIND_REMOTE)
-		return remote_send(skb, &eth, segment, port, where.id);
-	if (where.id == ifindex)
-		return DROP_PORT_HAIRPIN;
-	return port_send(skb, where.id, port->segment, true);
+	if (verdict == DROP_MTU_UNANSWERABLE)
+		return pmtu_refuse(skb, &eth, segment->mtu, port->id, port->segment);
+	return verdict;
 }
 
 SEC("tc")

@@ -38,6 +38,16 @@ struct cursor {
 	void *end;
 };
 
+/* So many bytes of the frame into the linear part: a driver or a strip may have
+ * left none of the headers there. It ends every cursor. */
+static __always_inline void parse_pull(struct __sk_buff *skb, __u32 most)
+{
+	__u32 linear = skb->data_end - skb->data;
+
+	if (linear < most && linear < skb->len)
+		bpf_skb_pull_data(skb, skb->len < most ? skb->len : most);
+}
+
 static __always_inline void *parse_bytes(struct cursor *c, __u32 size)
 {
 	void *p = c->pos;

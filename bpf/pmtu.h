@@ -91,21 +91,25 @@ static __always_inline __u32 pmtu_gso_headers(struct __sk_buff *skb)
 	return c.pos - start + tcp->doff * 4;
 }
 
-/* Does the frame, or each segment of a super-frame, fit? A super-frame whose
- * headers we do not know takes the kernel's tunnel device, which judges it. */
-static __always_inline bool pmtu_fits(struct __sk_buff *skb, __u32 mtu)
+/* Does each segment of a super-frame fit? One whose headers we do not know takes
+ * the kernel's tunnel device, which judges it. A function of its own to the
+ * verifier. */
+__attribute__((noinline)) int pmtu_segments_fit(struct __sk_buff *skb, __u32 room)
 {
-	__u32 room = mtu + sizeof(struct ethhdr) - (skb->vlan_present ? 4 : 0);
 	__u32 size = skb->gso_size, headers;
 
-	if (skb->len <= room)
-		return true;
-	if (!size)
-		return false;
 	if (size == PMTU_GSO_BY_FRAGS)
 		return true;
 	headers = pmtu_gso_headers(skb);
 	return !headers || headers + size <= room;
+}
+
+/* Does the frame fit, or each segment of a super-frame? */
+static __always_inline bool pmtu_fits(struct __sk_buff *skb, __u32 mtu)
+{
+	__u32 room = mtu + sizeof(struct ethhdr) - (skb->vlan_present ? 4 : 0);
+
+	return skb->len <= room || (skb->gso_size && pmtu_segments_fit(skb, room));
 }
 
 struct pmtu_sum {

@@ -48,25 +48,29 @@ static __always_inline int remote_redirect(const struct oc_path *path, enum enca
 	return verdict_redirect(bpf_redirect_neigh(path->ifindex, &hop, sizeof(hop), 0));
 }
 
-/* Sends a unicast frame to a remote. */
-static __always_inline int remote_send(struct __sk_buff *skb, const struct ethhdr *eth,
-				       const struct oc_segment *segment, const struct oc_port *port, __u32 id)
+/* Sends a unicast frame of a segment to a remote. Returns DROP_MTU_UNANSWERABLE
+ * if it is too big. A function of its own to the verifier. */
+__attribute__((noinline)) int remote_send(struct __sk_buff *skb, const struct ethhdr *eth, __u32 id, __u32 to)
 {
-	struct oc_remote *remote = remote_get(id);
-	__u32 frame = skb->len, vni = segment->vni;
+	struct oc_segment *segment = segment_get(id);
+	struct oc_remote *remote = remote_get(to);
+	__u32 frame = skb->len, vni;
 	const struct oc_path *path;
 	union encap_header h = {};
 	enum encap_room room;
 	__u32 hash;
 
+	if (!segment || !eth)
+		return DROP_SEGMENT_UNKNOWN;
 	if (!remote)
 		return DROP_REMOTE_UNKNOWN;
+	vni = segment->vni;
 	path = remote_path(remote);
 	if (!path->ifindex)
 		return DROP_REMOTE_UNREACHABLE;
 	if (!pmtu_fits(skb, segment->mtu))
-		return pmtu_refuse(skb, eth, segment->mtu, port->id, port->segment);
-	remote_count_out(skb, id, skb_packets(skb), frame);
+		return DROP_MTU_UNANSWERABLE;
+	remote_count_out(skb, to, skb_packets(skb), frame);
 	hash = encap_hash(skb);
 	room = path->flags & OC_PATH_ETHERNET ? encap_make_room(skb, true, path->flags & OC_PATH_MACS) : ENCAP_REFUSED;
 	if (room == ENCAP_REFUSED)

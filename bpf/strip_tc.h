@@ -33,15 +33,6 @@ static __always_inline bool strip_is_done(struct __sk_buff *skb, struct delivery
 	return true;
 }
 
-/* The headers into the linear part, where a driver left them in fragments. */
-static __always_inline void strip_pull(struct __sk_buff *skb)
-{
-	__u32 linear = skb->data_end - skb->data;
-
-	if (linear < STRIP_LINEAR && linear < skb->len)
-		bpf_skb_pull_data(skb, skb->len < STRIP_LINEAR ? skb->len : STRIP_LINEAR);
-}
-
 /*
  * The flags with which bpf_skb_adjust_room strips a packet whose inner frame
  * is of this type and length, or 0 where it would refuse or leave the frame
@@ -80,7 +71,7 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
 
 	if (skb->vlan_present)
 		return VERDICT_PASS;
-	strip_pull(skb);
+	parse_pull(skb, STRIP_LINEAR);
 	c.pos = (void *)(long)skb->data;
 	c.end = (void *)(long)skb->data_end;
 	drop = outer_read(&c, skb->len, &o);

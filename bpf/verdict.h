@@ -16,7 +16,8 @@ enum verdict {
 	VERDICT_SPENT = -2,    /* its copies are on their way; free the original */
 };
 
-static __always_inline void drop_count(__u32 reason, __u32 ifindex, __u32 segment, __u32 bytes)
+/* A function of its own to the verifier: what follows does not depend on it. */
+__attribute__((noinline)) int drop_count(__u32 reason, __u32 ifindex, __u32 segment, __u32 bytes)
 {
 	struct oc_drop_key key = {.reason = reason, .ifindex = ifindex, .segment = segment};
 	struct oc_drop_count *count, first = {};
@@ -32,10 +33,11 @@ static __always_inline void drop_count(__u32 reason, __u32 ifindex, __u32 segmen
 		key.segment = 0;
 		count = bpf_map_lookup_elem(&oc_drops, &key);
 		if (!count)
-			return;
+			return 0;
 	}
 	count->packets++;
 	count->bytes += bytes;
+	return 0;
 }
 
 static __always_inline int verdict_redirect(long ret)
