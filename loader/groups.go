@@ -282,13 +282,13 @@ func (g *groups) tick(now time.Time) (died bool, err error) {
 	g.retryFull(now)
 	err = g.flush(now)
 	if now.Sub(g.beat) >= beatInterval {
-		err = errors.Join(err, g.reopen(now), g.catchUp(now), g.tellPrograms(now))
+		err = errors.Join(err, g.reopen(), g.catchUp(now), g.tellPrograms(now))
 	}
 	return died, err
 }
 
 // reopen reads oc_events again, if that has ended.
-func (g *groups) reopen(now time.Time) error {
+func (g *groups) reopen() error {
 	if g.events.reads() {
 		return nil
 	}

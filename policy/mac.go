@@ -35,8 +35,16 @@ func (m MAC) IsGroup() bool {
 	return m[0]&1 != 0
 }
 
-// IsAgents tells whether an agent may have the MAC: they know each other by
-// those that begin so.
+// agents begins the MACs of agents, by which they know each other. It is locally
+// administered.
+var agents = [3]byte{0x0a, 0x6f, 0x63}
+
+// AgentMAC is the MAC of agents with this number, of which 24 bits count.
+func AgentMAC(n uint32) MAC {
+	return MAC{agents[0], agents[1], agents[2], byte(n >> 16), byte(n >> 8), byte(n)}
+}
+
+// IsAgents tells whether an agent may have the MAC.
 func (m MAC) IsAgents() bool {
-	return m[0] == 0x0a && m[1] == 0x6f && m[2] == 0x63
+	return [3]byte(m[:3]) == agents
 }

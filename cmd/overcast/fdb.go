@@ -119,10 +119,9 @@ func readFDB(v *view, s *scope) ([]fdbRow, error) {
 	for key, entry := range snapshot.FDB {
 		add(key, entry, "static", 0)
 	}
-	now := maps.Monotonic()
 	for key, entry := range learned {
-		if age := float64(int64(now-entry.Seen)) / 1e9; age < maps.LearnedAge.Seconds() {
-			add(key, entry.Where, "learned", max(age, 0))
+		if seconds := age(entry.Seen); seconds < maps.LearnedAge.Seconds() {
+			add(key, entry.Where, "learned", seconds)
 		}
 	}
 	slices.SortFunc(rows, func(a, b fdbRow) int { return cmp.Or(cmp.Compare(a.Segment, b.Segment), cmp.Compare(a.MAC, b.MAC)) })

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"net/netip"
+
+	"overcast/policy"
 )
 
 var (
@@ -23,22 +25,12 @@ var (
 	dummy4 = netip.AddrFrom4([4]byte{192, 0, 0, 8})
 )
 
-// proxyPrefix begins the Ethernet addresses of the proxies of all hosts. It is
-// locally administered.
-var proxyPrefix = [3]byte{0x0a, 0x6f, 0x63}
-
 // ProxyMAC is the Ethernet address of the proxy of the host with this VTEP.
 func ProxyMAC(vtep netip.Addr) MAC {
 	h := fnv.New32a()
 	addr := vtep.As16()
 	h.Write(addr[:])
-	sum := h.Sum32()
-	return MAC{proxyPrefix[0], proxyPrefix[1], proxyPrefix[2], byte(sum >> 16), byte(sum >> 8), byte(sum)}
-}
-
-// IsProxyMAC tells whether an Ethernet address is that of a proxy.
-func IsProxyMAC(mac MAC) bool {
-	return [3]byte(mac[:3]) == proxyPrefix
+	return policy.AgentMAC(h.Sum32())
 }
 
 // ProxyAddress is the link-local address of the proxy with this Ethernet

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"overcast/policy"
 )
 
 // Family is IPv4 (IGMP) or IPv6 (MLD).
@@ -112,11 +114,7 @@ type Record struct {
 }
 
 // MAC is an Ethernet address.
-type MAC [6]byte
-
-func (m MAC) String() string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
-}
+type MAC = policy.MAC
 
 // Message is a membership message, read from a frame.
 type Message struct {

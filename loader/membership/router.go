@@ -6,7 +6,7 @@ import "slices"
 
 // receive takes a message of the member.
 func (l *link) receive(t *Table, msg *Message) {
-	proxy, host := IsProxyMAC(msg.SourceMAC), l.member.Kind == Host
+	proxy, host := msg.SourceMAC.IsAgents(), l.member.Kind == Host
 	// A proxy's frame that has found another way is of nobody here.
 	stray := proxy && (!host || msg.SourceMAC != l.member.proxy)
 	// What a Host passes on of its guests is for its own agent to know, which then
