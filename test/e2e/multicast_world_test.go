@@ -65,6 +65,15 @@ func (p *party) explainGroups() {
 		text, err := os.ReadFile(filepath.Join(h.RunDir, "groups.json"))
 		p.t.Logf("%s: groups.json %v\n%s", h.Name, err, text)
 	}
+	for from, f := range p.fences {
+		last := f.Next() - 1
+		for _, g := range p.guests {
+			p.t.Logf("packet %d to all nodes from %s: %d times at %s", last, from.Name, p.witnesses[g].Copies(f.Stream, last), g.Name)
+		}
+		for vtep, uplink := range p.uplinks {
+			p.t.Logf("packet %d to all nodes from %s: in tunnels at %s: %v", last, from.Name, vtep, uplink.Ways(f.Stream, last))
+		}
+	}
 }
 
 func (p *party) witness(n *lab.Namespace, device string) *lab.Witness {

@@ -5,9 +5,11 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,7 +51,7 @@ func (w *world) explain() {
 			out, _ := h.Run(context.Background(), overcast, verb, "--pin-path", h.PinPath, "--run-dir", h.RunDir)
 			w.t.Logf("%s: overcast %s\n%s", h.Name, verb, out)
 		}
-		if i < len(w.agents) {
+		if i < len(w.agents) && w.agents[i] != nil {
 			w.t.Logf("%s: overcastd\n%s", h.Name, w.agents[i].Log())
 		}
 	}
@@ -104,12 +106,19 @@ func (w *world) write() {
 	}
 }
 
-// start starts the agents with the document.
+// start starts the agents with the document, all at once.
 func (w *world) start() {
 	w.t.Helper()
 	w.write()
-	for _, h := range w.Hosts {
-		w.agents = append(w.agents, w.startAgent(h))
+	w.agents = make([]*lab.Process, len(w.Hosts))
+	failed := make([]error, len(w.Hosts))
+	var all sync.WaitGroup
+	for i, h := range w.Hosts {
+		all.Go(func() { w.agents[i], failed[i] = h.StartAgent(overcastd, w.agentFlags()...) })
+	}
+	all.Wait()
+	if err := errors.Join(failed...); err != nil {
+		w.t.Fatal(err)
 	}
 }
 

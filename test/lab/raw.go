@@ -5,6 +5,7 @@ package lab
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -110,6 +111,23 @@ func (f *Frame) read(m unix.SocketControlMessage) {
 			f.Data = append(tagged, f.Data[12:]...)
 		}
 	}
+}
+
+// Lost is how many frames the socket had no room for since it was last asked.
+func (r *Raw) Lost() (uint32, error) {
+	conn, err := r.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var stats *unix.TpacketStats
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		stats, failed = unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return 0, fmt.Errorf("statistics of a packet socket: %w", err)
+	}
+	return stats.Drops, nil
 }
 
 // Close closes the socket and ends a Read that waits.

@@ -34,6 +34,7 @@ type Witness struct {
 	mu       sync.Mutex
 	received map[Stream]Tally // not in a tunnel, received by the device
 	carried  map[carriage]Tally
+	failed   error // why it sees nothing more
 }
 
 // carriage is a stream in a tunnel.
@@ -61,6 +62,9 @@ func (w *Witness) read() {
 			continue // the device went down; it may come up again
 		}
 		if err != nil {
+			w.mu.Lock()
+			w.failed = ignoreClosed(err)
+			w.mu.Unlock()
 			return
 		}
 		w.see(frame)
@@ -146,8 +150,15 @@ func (w *Witness) Ways(s Stream, number uint64) map[Tunnel]int {
 	return found
 }
 
-// Stop ends the watching. What was counted can still be read. It may be called
-// again.
+// Stop ends the watching. What was counted can still be read. The error tells if
+// that is not all that there was to see. It may be called again.
 func (w *Witness) Stop() error {
-	return ignoreClosed(w.raw.Close())
+	w.mu.Lock()
+	failed := w.failed
+	w.mu.Unlock()
+	lost, err := w.raw.Lost()
+	if lost > 0 {
+		failed = errors.Join(failed, fmt.Errorf("witness: %d frames lost", lost))
+	}
+	return errors.Join(failed, ignoreClosed(err), ignoreClosed(w.raw.Close()))
 }
