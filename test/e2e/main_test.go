@@ -20,7 +20,7 @@ var overcastd, overcast string
 func TestMain(m *testing.M) {
 	// Parallel are the tests of multicast, which mostly wait for the timers of its
 	// protocols. A flag still wins: flags are not parsed yet.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
