@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Debian packages, by what needs them.
 PACKAGES_SHELL := curl iputils-ping tcpdump
 PACKAGES_SERVICES := avahi-daemon dnsmasq-base ffmpeg isc-dhcp-client radvd
-PACKAGES_TEST := iproute2 iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SERVICES) $(PACKAGES_SHELL)
+PACKAGES_TEST := xz-utils iproute2 iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SERVICES) $(PACKAGES_SHELL)
 PACKAGES_GENERATE := clang-14 llvm-14 libbpf-dev linux-libc-dev
 
 # $(call install,PACKAGES): installs those that are not there.
@@ -53,7 +53,7 @@ test-deps:
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
-	@$(GO) vet ./...
+	@$(GO) vet ./... && $(GO) vet -tags matrix ./test/kernel
 	@$(GO) run $(STATICCHECK) ./...
 
 .PHONY: generate
@@ -91,9 +91,9 @@ fuzz: ## fuzz the environment documents for a minute
 mutants: test-deps generate-deps ## break the code in listed ways and show that a test fails for each
 	@PATH=/usr/lib/llvm-14/bin:$$PATH $(GO) run ./test/mutants $(MUTANTS)
 
-.PHONY: kernels
-kernels: test-deps ## run every program, the demo and tests on Debian's 6.1 kernel, under qemu
-	$(GO) test $(TESTFLAGS) -count=1 ./test/kernel
+.PHONY: test-kernels
+test-kernels: test-deps ## run programs, the demo and end-to-end tests on Debian's 6.1 and 6.12 kernels, under qemu
+	$(GO) test $(TESTFLAGS) -count=1 -timeout 60m -tags matrix ./test/kernel
 
 .PHONY: clean
 clean: ## remove what was built

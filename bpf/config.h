@@ -21,11 +21,12 @@ enum oc_strip {
 struct oc_constants {
 	__u64 magic; /* random; proves that metadata is ours */
 	struct oc_addr local; /* source of our tunnel packets, and the destination we accept */
-	__u32 tunnel_ifindex; /* oc0; 0: another device holds the port, strip nothing */
+	__u32 tunnel_ifindex; /* oc0; 0: there is none that receives */
 	__u16 tunnel_port_be;
 	__u16 source_port_min; /* entropy: min + (flow hash & mask) */
 	__u16 source_port_mask;
 	__u8 ipv6; /* the underlay is IPv6 */
+	__u8 geneve; /* the encapsulation is Geneve; else VXLAN */
 	__u8 decap_flags; /* BPF_F_ADJ_ROOM_DECAP_L3_* is known to this kernel (6.3) */
 	enum oc_strip strip;
 	__u32 fdb_mask; /* buckets of oc_fdb, a power of two, less one */

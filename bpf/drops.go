@@ -42,6 +42,10 @@ const (
 	DropEnvironmentMulticast      = overcastOcDropDROP_ENVIRONMENT_MULTICAST       // beyond what the environment's governor lets multicast cost
 	DropPortProbe                 = overcastOcDropDROP_PORT_PROBE                  // from a guest to the group MAC at which agents probe each other
 	DropProbeUnheard              = overcastOcDropDROP_PROBE_UNHEARD               // from a remote to the group MAC at which agents probe each other, and not for the agent here to hear
+	DropTunnelVersion             = overcastOcDropDROP_TUNNEL_VERSION              // Geneve header of a version that is not 0
+	DropTunnelControl             = overcastOcDropDROP_TUNNEL_CONTROL              // Geneve control packet, which carries no frame of a guest
+	DropTunnelProtocol            = overcastOcDropDROP_TUNNEL_PROTOCOL             // Geneve packet that carries something else than Ethernet
+	DropTunnelOption              = overcastOcDropDROP_TUNNEL_OPTION               // Geneve packet with a critical option, of which none is known
 )
 
 var dropReasons = [...]struct{ name, text string }{
@@ -84,4 +88,8 @@ var dropReasons = [...]struct{ name, text string }{
 	{"ENVIRONMENT_MULTICAST", "beyond what the environment's governor lets multicast cost"},
 	{"PORT_PROBE", "from a guest to the group MAC at which agents probe each other"},
 	{"PROBE_UNHEARD", "from a remote to the group MAC at which agents probe each other, and not for the agent here to hear"},
+	{"TUNNEL_VERSION", "Geneve header of a version that is not 0"},
+	{"TUNNEL_CONTROL", "Geneve control packet, which carries no frame of a guest"},
+	{"TUNNEL_PROTOCOL", "Geneve packet that carries something else than Ethernet"},
+	{"TUNNEL_OPTION", "Geneve packet with a critical option, of which none is known"},
 }

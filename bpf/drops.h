@@ -45,7 +45,11 @@
 	X(ENVIRONMENT_UNKNOWN_UNICAST, "beyond what the environment's governor lets unknown unicast cost") \
 	X(ENVIRONMENT_MULTICAST, "beyond what the environment's governor lets multicast cost") \
 	X(PORT_PROBE,          "from a guest to the group MAC at which agents probe each other") \
-	X(PROBE_UNHEARD,       "from a remote to the group MAC at which agents probe each other, and not for the agent here to hear")
+	X(PROBE_UNHEARD,       "from a remote to the group MAC at which agents probe each other, and not for the agent here to hear") \
+	X(TUNNEL_VERSION,      "Geneve header of a version that is not 0") \
+	X(TUNNEL_CONTROL,      "Geneve control packet, which carries no frame of a guest") \
+	X(TUNNEL_PROTOCOL,     "Geneve packet that carries something else than Ethernet") \
+	X(TUNNEL_OPTION,       "Geneve packet with a critical option, of which none is known")
 
 enum oc_drop {
 	DROP_NONE, /* not a drop */

@@ -65,7 +65,7 @@ static __always_inline void encap_build(union encap_header *h, const struct ethh
 /* Names another VNI in the header. */
 static __always_inline void encap_name(union encap_header *h, __u32 vni)
 {
-	vxlan_build(oc_config.ipv6 ? &h->v6.vxlan : &h->v4.vxlan, vni);
+	tunnel_build(oc_config.ipv6 ? &h->v6.tunnel : &h->v4.tunnel, vni);
 }
 
 /* Names the destination in the header. */

@@ -23,9 +23,11 @@ func TestLoad(t *testing.T) {
 		t.Run(program, func(t *testing.T) {
 			for _, ipv6 := range []uint8{0, 1} {
 				for _, strip := range []uint32{StripKernel, StripTC} {
-					constants := Constants{TunnelIfindex: 1, TunnelPortBe: 0xb512, Ipv6: ipv6, Strip: strip}
-					if err := load(t, program, constants); err != nil {
-						t.Errorf("IPv6 %d, strip %d: %v", ipv6, strip, err)
+					for _, geneve := range []uint8{0, 1} {
+						constants := Constants{TunnelIfindex: 1, TunnelPortBe: 0xb512, Ipv6: ipv6, Strip: strip, Geneve: geneve}
+						if err := load(t, program, constants); err != nil {
+							t.Errorf("IPv6 %d, strip %d, Geneve %d: %v", ipv6, strip, geneve, err)
+						}
 					}
 				}
 			}
@@ -62,6 +64,6 @@ func load(t *testing.T, program string, constants Constants) error {
 	if loaded == nil {
 		return fmt.Errorf("the object has no program %s", program)
 	}
-	t.Logf("IPv6 %d, strip %d: %s", constants.Ipv6, constants.Strip, loaded.VerifierLog)
+	t.Logf("IPv6 %d, strip %d, Geneve %d: %s", constants.Ipv6, constants.Strip, constants.Geneve, loaded.VerifierLog)
 	return nil
 }

@@ -4,9 +4,26 @@
 
 #include "config.h"
 #include "parse.h"
+#include "wire_geneve.h"
 #include "wire_vxlan.h"
 
 #define OUTER_TTL 64
+
+/* Both are as long; Geneve's is sent without options. */
+union tunnel_header {
+	struct vxlanhdr vxlan;
+	struct genevehdr geneve;
+};
+
+_Static_assert(sizeof(struct vxlanhdr) == sizeof(struct genevehdr), "one room for both");
+
+static __always_inline void tunnel_build(union tunnel_header *h, __u32 vni)
+{
+	if (oc_config.geneve)
+		geneve_build(&h->geneve, vni);
+	else
+		vxlan_build(&h->vxlan, vni);
+}
 
 /* What goes in front of a frame, from .eth to .inner. The frame's own Ethernet
  * header is written again, since bpf_skb_adjust_room makes room behind it. The
@@ -16,7 +33,7 @@ struct outer_v4 {
 	struct ethhdr eth;
 	struct iphdr ip;
 	struct udphdr udp;
-	struct vxlanhdr vxlan;
+	union tunnel_header tunnel;
 	struct ethhdr inner;
 };
 
@@ -25,12 +42,12 @@ struct outer_v6 {
 	struct ethhdr eth;
 	struct ipv6hdr ip;
 	struct udphdr udp;
-	struct vxlanhdr vxlan;
+	union tunnel_header tunnel;
 	struct ethhdr inner;
 };
 
-#define OUTER_V4_ROOM (sizeof(struct iphdr) + sizeof(struct udphdr) + sizeof(struct vxlanhdr) + sizeof(struct ethhdr))
-#define OUTER_V6_ROOM (sizeof(struct ipv6hdr) + sizeof(struct udphdr) + sizeof(struct vxlanhdr) + sizeof(struct ethhdr))
+#define OUTER_V4_ROOM (sizeof(struct iphdr) + sizeof(struct udphdr) + sizeof(union tunnel_header) + sizeof(struct ethhdr))
+#define OUTER_V6_ROOM (sizeof(struct ipv6hdr) + sizeof(struct udphdr) + sizeof(union tunnel_header) + sizeof(struct ethhdr))
 
 /* Bytes that encapsulation adds to a frame. */
 static __always_inline __u32 outer_room(void)
@@ -92,7 +109,7 @@ static __always_inline void outer_address_v4(struct outer_v4 *h, const struct oc
 /* frame: bytes of the frame that goes inside, with its Ethernet header. */
 static __always_inline void outer_build_v4(struct outer_v4 *h, const struct ethhdr *inner, __u32 frame, __u32 vni, __u32 hash)
 {
-	__u32 udp_len = frame + sizeof(h->udp) + sizeof(h->vxlan);
+	__u32 udp_len = frame + sizeof(h->udp) + sizeof(h->tunnel);
 
 	h->ip.version = 4;
 	h->ip.ihl = 5;
@@ -104,7 +121,7 @@ static __always_inline void outer_build_v4(struct outer_v4 *h, const struct ethh
 	h->ip.protocol = IPPROTO_UDP;
 	h->ip.saddr = config_local_v4();
 	outer_build_udp(&h->udp, udp_len, hash);
-	vxlan_build(&h->vxlan, vni);
+	tunnel_build(&h->tunnel, vni);
 	h->inner = *inner;
 }
 
@@ -116,7 +133,7 @@ static __always_inline void outer_address_v6(struct outer_v6 *h, const struct oc
 
 static __always_inline void outer_build_v6(struct outer_v6 *h, const struct ethhdr *inner, __u32 frame, __u32 vni, __u32 hash)
 {
-	__u32 udp_len = frame + sizeof(h->udp) + sizeof(h->vxlan);
+	__u32 udp_len = frame + sizeof(h->udp) + sizeof(h->tunnel);
 
 	*(__be32 *)&h->ip = bpf_htonl(6 << 28);
 	h->ip.payload_len = bpf_htons(udp_len);
@@ -124,7 +141,7 @@ static __always_inline void outer_build_v6(struct outer_v6 *h, const struct ethh
 	h->ip.hop_limit = OUTER_TTL;
 	config_local_v6(&h->ip.saddr);
 	outer_build_udp(&h->udp, udp_len, hash);
-	vxlan_build(&h->vxlan, vni);
+	tunnel_build(&h->tunnel, vni);
 	h->inner = *inner;
 }
 
@@ -140,8 +157,8 @@ struct outer {
 /* Reads the UDP and tunnel headers; payload is what IP says that follows it. */
 static __always_inline enum oc_drop outer_read_udp(struct cursor *c, void *start, __u32 payload, struct outer *o)
 {
-	struct vxlanhdr *vxlan;
 	struct udphdr *udp = c->pos;
+	enum oc_drop drop;
 	__u32 len;
 
 	/* The ports are enough to know a datagram of ours that is cut short. */
@@ -151,15 +168,13 @@ static __always_inline enum oc_drop outer_read_udp(struct cursor *c, void *start
 	if (!parse_bytes(c, sizeof(*udp)))
 		return DROP_TUNNEL_TRUNCATED;
 	len = bpf_ntohs(udp->len);
-	if (len < sizeof(*udp) + sizeof(*vxlan) + sizeof(struct ethhdr) || len > payload)
+	if (len < sizeof(*udp) + sizeof(union tunnel_header) + sizeof(struct ethhdr) || len > payload)
 		return DROP_TUNNEL_TRUNCATED;
 	if (len != payload)
 		o->irregular = true;
-	vxlan = parse_bytes(c, sizeof(*vxlan));
-	if (!vxlan)
-		return DROP_TUNNEL_TRUNCATED;
+	drop = oc_config.geneve ? geneve_read(c, len - sizeof(*udp), &o->vni) : vxlan_read(c, &o->vni);
 	o->room = c->pos - start;
-	return vxlan_read(vxlan, &o->vni);
+	return drop;
 }
 
 /*

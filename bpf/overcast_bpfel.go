@@ -45,11 +45,12 @@ type overcastOcConstants struct {
 	SourcePortMin  uint16
 	SourcePortMask uint16
 	Ipv6           uint8
+	Geneve         uint8
 	DecapFlags     uint8
+	_              [3]byte
 	Strip          uint32
 	FdbMask        uint32
 	XdpUplinks     [4]uint32
-	_              [4]byte
 }
 
 type overcastOcCopyCount struct {
@@ -108,7 +109,11 @@ const (
 	overcastOcDropDROP_ENVIRONMENT_MULTICAST       overcastOcDrop = 36
 	overcastOcDropDROP_PORT_PROBE                  overcastOcDrop = 37
 	overcastOcDropDROP_PROBE_UNHEARD               overcastOcDrop = 38
-	overcastOcDropDROP_COUNT                       overcastOcDrop = 39
+	overcastOcDropDROP_TUNNEL_VERSION              overcastOcDrop = 39
+	overcastOcDropDROP_TUNNEL_CONTROL              overcastOcDrop = 40
+	overcastOcDropDROP_TUNNEL_PROTOCOL             overcastOcDrop = 41
+	overcastOcDropDROP_TUNNEL_OPTION               overcastOcDrop = 42
+	overcastOcDropDROP_COUNT                       overcastOcDrop = 43
 )
 
 type overcastOcDropCount struct {

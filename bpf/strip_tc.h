@@ -9,7 +9,8 @@
 #define BPF_F_ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
 #endif
 
-#define STRIP_LINEAR (sizeof(struct outer_v6))
+/* All that is in front of the inner frame, and its Ethernet header. */
+#define STRIP_LINEAR (sizeof(struct outer_v6) + (oc_config.geneve ? GENEVE_MAX_OPTIONS * 4 : 0))
 
 static __always_inline bool strip_is_xdp_uplink(__u32 ifindex)
 {
@@ -91,7 +92,7 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
 	 * tap or a forwarding guest would get it wrong. */
 	if (oc_config.strip != OC_STRIP_TC || o.irregular || skb->gso_size || !eth ||
 	    !strip_flags(eth->h_proto, skb->len - o.room, &flags, &typed))
-		return VERDICT_PASS;
+		return oc_config.tunnel_ifindex ? VERDICT_PASS : DROP_DEVICE_MISSING;
 
 	eth_copy(&inner, eth);
 	drop = deliver_resolve(&inner, d);

@@ -5,6 +5,11 @@
 #include "config.h"
 #include "segment.h"
 
+/* TUNNEL_OAM and TUNNEL_CRIT_OPT of linux/if_tunnel.h, which cannot be included
+ * without a libc. */
+#define TUNNEL_CONTROL 0x0200
+#define TUNNEL_CRITICAL 0x0400
+
 /* Names remote and VNI to the tunnel device. */
 static __always_inline enum oc_drop tunnel_address(struct __sk_buff *skb, __u32 vni, const struct oc_addr *vtep)
 {
@@ -30,8 +35,14 @@ static __always_inline enum oc_drop tunnel_source(struct __sk_buff *skb, __u32 *
 {
 	struct bpf_tunnel_key key = {};
 
-	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), oc_config.ipv6 ? BPF_F_TUNINFO_IPV6 : 0))
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_FLAGS | (oc_config.ipv6 ? BPF_F_TUNINFO_IPV6 : 0)))
 		return DROP_TUNNEL_KEY;
+	/* What oc_uplink_in could not see, as it came in fragments; the device leaves
+	 * it to who uses it. */
+	if (oc_config.geneve && key.tunnel_flags & bpf_htons(TUNNEL_CONTROL))
+		return DROP_TUNNEL_CONTROL;
+	if (oc_config.geneve && key.tunnel_flags & bpf_htons(TUNNEL_CRITICAL))
+		return DROP_TUNNEL_OPTION;
 	*vni = key.tunnel_id;
 	/* The device takes its port on every address of the host. */
 	if (oc_config.ipv6) {

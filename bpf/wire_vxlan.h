@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bpf/bpf_endian.h>
+#include "parse.h"
 #include "types.h"
 
 #define VXLAN_VNI_VALID 0x08000000 /* the I flag */
@@ -20,10 +21,14 @@ static __always_inline void vxlan_build(struct vxlanhdr *h, __u32 vni)
 
 /* Reads the VNI. All 39 reserved bits must be zero, as the kernel's device has
  * it: a bit that we do not know may change what the packet is. */
-static __always_inline enum oc_drop vxlan_read(const struct vxlanhdr *h, __u32 *vni)
+static __always_inline enum oc_drop vxlan_read(struct cursor *c, __u32 *vni)
 {
-	__u32 word = bpf_ntohl(h->vni);
+	struct vxlanhdr *h = parse_bytes(c, sizeof(*h));
+	__u32 word;
 
+	if (!h)
+		return DROP_TUNNEL_TRUNCATED;
+	word = bpf_ntohl(h->vni);
 	if (h->flags != bpf_htonl(VXLAN_VNI_VALID) || word & 0xff)
 		return DROP_TUNNEL_RESERVED;
 	*vni = word >> 8;

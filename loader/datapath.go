@@ -54,8 +54,17 @@ type Datapath struct {
 
 // tunnelState is what became of the tunnel device.
 type tunnelState struct {
-	link netlink.Link
-	held error // another device has the port
+	link   netlink.Link // nil: none yet, or absent
+	absent bool         // the kernel does not know the encapsulation
+	held   error        // another device has the port
+}
+
+// ifindex is the device's, 0 if there is none.
+func (t tunnelState) ifindex() uint32 {
+	if t.link == nil {
+		return 0
+	}
+	return uint32(t.link.Attrs().Index)
 }
 
 // Start opens the maps that are pinned, or makes new ones. earlier is an

@@ -79,7 +79,7 @@ func (g *groups) close() {
 // follow takes the state that is in force, and the numbers that it has.
 func (g *groups) follow(now time.Time, state *policy.State, contents *maps.Contents, local netip.Addr) error {
 	g.state, g.contents = state, contents
-	err := g.out.from(local)
+	err := g.out.from(local, state.Tunnel.Encapsulation)
 	slots := make(map[netip.Addr]uint32, len(contents.Remotes))
 	for slot, remote := range contents.Remotes {
 		slots[remote.Vtep.NetAddr()] = slot

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"overcast/bpf"
+	"overcast/policy"
 )
 
 func TestPlaceNames(t *testing.T) {
@@ -222,7 +223,7 @@ func TestXDPHook(t *testing.T) {
 		t.Error("the pin stayed")
 	}
 	// Native or not at all.
-	tunnel, err := ensureTunnel(4789, 0)
+	tunnel, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

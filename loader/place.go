@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"overcast/bpf"
+	"overcast/policy"
 )
 
 // place brings programs, pins and devices in line with what they should be,
@@ -21,7 +22,7 @@ func (d *Datapath) place() error {
 		return err
 	}
 	errs := []error{d.ensureTunnel()}
-	if d.tunnel.link == nil {
+	if d.tunnel.link == nil && !d.tunnel.absent {
 		return errors.Join(errs...)
 	}
 	errs = append(errs, d.chooseUplinks())
@@ -45,16 +46,21 @@ func (d *Datapath) ensurePinPath() error {
 }
 
 func (d *Datapath) ensureTunnel() error {
-	known := 0
-	if d.tunnel.link != nil {
-		known = d.tunnel.link.Attrs().Index
+	link, err := ensureTunnel(d.state.Tunnel, int(d.tunnel.ifindex()))
+	if errors.Is(err, errNoDevice) {
+		d.tunnel = tunnelState{absent: true}
+		return nil
 	}
-	link, err := ensureTunnel(d.state.Tunnel.Port, known)
 	if err != nil {
 		return err
 	}
-	d.tunnel.link = link
+	d.tunnel.link, d.tunnel.absent = link, false
 	return nil
+}
+
+// noDevice says that the kernel does not know an encapsulation.
+func noDevice(e policy.Encapsulation) string {
+	return fmt.Sprintf("no %s device on this kernel", e.Title())
 }
 
 // wantedConstants are the constants for what has been chosen.
@@ -62,7 +68,7 @@ func (d *Datapath) wantedConstants() bpf.Constants {
 	local := d.local()
 	c := bpf.Constants{
 		Magic:          d.magic,
-		TunnelIfindex:  uint32(d.tunnel.link.Attrs().Index),
+		TunnelIfindex:  d.tunnel.ifindex(),
 		TunnelPortBe:   networkOrder(d.state.Tunnel.Port),
 		SourcePortMin:  SourcePortMin,
 		SourcePortMask: SourcePortMask,
@@ -74,6 +80,9 @@ func (d *Datapath) wantedConstants() bpf.Constants {
 	}
 	if local.Is6() {
 		c.Ipv6 = 1
+	}
+	if d.state.Tunnel.Encapsulation == policy.Geneve {
+		c.Geneve = 1
 	}
 	if d.features.DecapFlags {
 		c.DecapFlags = 1
@@ -133,7 +142,7 @@ func (d *Datapath) attach(program string, ifindex uint32) error {
 		return err
 	}
 	device := d.machine.byIndex[ifindex].name
-	if ifindex == uint32(d.tunnel.link.Attrs().Index) {
+	if ifindex == d.tunnel.ifindex() {
 		device = TunnelDevice // it may have been made after we looked
 	}
 	switch d.placed[at] {
@@ -174,7 +183,10 @@ func (d *Datapath) checkStrangers() error {
 // attachTunnel puts the program on the tunnel device and only then sets that
 // up: nothing that it receives may get past the program.
 func (d *Datapath) attachTunnel() error {
-	if err := d.attach(bpf.TunnelIn, uint32(d.tunnel.link.Attrs().Index)); err != nil {
+	if d.tunnel.absent {
+		return nil
+	}
+	if err := d.attach(bpf.TunnelIn, d.tunnel.ifindex()); err != nil {
 		return err
 	}
 	err := raiseTunnel(d.tunnel.link, d.state.Tunnel.Port)
@@ -193,7 +205,7 @@ func (d *Datapath) attachTunnel() error {
 	if err := d.ensurePrograms(); err != nil {
 		return err
 	}
-	return d.attach(bpf.TunnelIn, uint32(d.tunnel.link.Attrs().Index))
+	return d.attach(bpf.TunnelIn, d.tunnel.ifindex())
 }
 
 // attachPorts puts the program on the ports that are there, and keeps the
@@ -296,7 +308,7 @@ func (d *Datapath) isWanted(at place) bool {
 		_, ok := d.contents.PortNames[at.ifindex]
 		return ok
 	case bpf.TunnelIn:
-		return at.ifindex == uint32(d.tunnel.link.Attrs().Index)
+		return at.ifindex == d.tunnel.ifindex()
 	}
 	return slices.ContainsFunc(d.uplinks, func(u uplink) bool {
 		return u.ifindex == at.ifindex && d.tunnel.held == nil && (at.program == bpf.UplinkIn || u.decap == DecapXDP)

@@ -17,6 +17,7 @@ import (
 
 	"overcast/bpf"
 	"overcast/maps"
+	"overcast/policy"
 )
 
 // running is a datapath of testState in the namespace of the test, with u0 as
@@ -306,7 +307,7 @@ func TestTunnelIsRenamed(t *testing.T) {
 		t.Errorf("the tunnel device is %+v", l.Attrs())
 	}
 	rename()
-	if _, err := ensureTunnel(4789, 0); err == nil || !strings.Contains(err.Error(), "UDP port 4789 is held by the VXLAN device mine0") {
+	if _, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0); err == nil || !strings.Contains(err.Error(), "UDP port 4789 is held by the VXLAN device mine0") {
 		t.Errorf("got %v", err)
 	}
 	if err := d.Refresh(); err != nil {

@@ -46,7 +46,8 @@ type Report struct {
 	Devices  []DeviceReport  `json:"devices"`  // how devices were before us
 }
 
-// TunnelReport is the state of the kernel's tunnel device.
+// TunnelReport is the state of the kernel's tunnel device. It has no name where
+// the kernel does not know the encapsulation.
 type TunnelReport struct {
 	Device  string `json:"device"`
 	Ifindex uint32 `json:"ifindex"`
@@ -164,13 +165,15 @@ func (d *Datapath) Report() Report {
 	if d.features.TCX {
 		r.Attach = "tcx"
 	}
-	if d.state == nil || d.contents == nil || d.tunnel.link == nil {
+	if d.state == nil || d.contents == nil || d.tunnel.link == nil && !d.tunnel.absent {
 		return r
 	}
 	r.Host, r.VTEP, r.Underlay = d.state.Host.Name, d.state.Host.VTEP, d.local()
 	r.Encapsulation, r.TunnelPort = d.state.Tunnel.Encapsulation.String(), d.state.Tunnel.Port
-	r.Tunnel = TunnelReport{Device: TunnelDevice, Ifindex: uint32(d.tunnel.link.Attrs().Index)}
-	if d.tunnel.held != nil {
+	r.Tunnel = TunnelReport{Device: TunnelDevice, Ifindex: d.tunnel.ifindex()}
+	if d.tunnel.absent {
+		r.Tunnel = TunnelReport{Error: noDevice(d.state.Tunnel.Encapsulation)}
+	} else if d.tunnel.held != nil {
 		r.Tunnel.Error = d.tunnel.held.Error()
 	}
 	r.Problems = d.Problems()

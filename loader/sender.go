@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"overcast/policy"
 )
 
 // sender sends frames of the agent's own: to guests, out of their ports, and to
@@ -18,9 +20,10 @@ type sender struct {
 	ports  int // a packet socket that receives nothing
 	hosts  int // a UDP socket; -1: none yet
 	local  netip.Addr
-	urgent []letter // probes and answers to them
-	queue  []letter // the rest, to hosts
-	lost   uint64   // letters for which there was no room
+	wrap   policy.Encapsulation // of what goes to hosts
+	urgent []letter             // probes and answers to them
+	queue  []letter             // the rest, to hosts
+	lost   uint64               // letters for which there was no room
 }
 
 // letter is a frame on its way to another host.
@@ -56,8 +59,9 @@ func (s *sender) toPort(ifindex uint32, frame []byte) error {
 	return unix.Sendto(s.ports, frame, unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: int(ifindex)})
 }
 
-// from makes an address the source of what goes to other hosts.
-func (s *sender) from(local netip.Addr) error {
+// from makes an address the source of what goes to other hosts, and wraps it so.
+func (s *sender) from(local netip.Addr, wrap policy.Encapsulation) error {
+	s.wrap = wrap
 	if s.hosts >= 0 && s.local == local {
 		return nil
 	}
@@ -89,8 +93,12 @@ func sockaddr(to netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
 }
 
-// vxlanFlagVNI says that the header has a VNI (RFC 7348 5).
-const vxlanFlagVNI = 1 << 27
+// The first words of the tunnel headers: VXLAN's says that there is a VNI (RFC
+// 7348 5), Geneve's that there are no options, and a frame (RFC 8926 3.4).
+const (
+	vxlanFlagVNI   = 1 << 27
+	geneveEthernet = 0x6558
+)
 
 // toHost has a frame sent to another host, under a VNI.
 func (s *sender) toHost(vtep netip.AddrPort, vni uint32, frame []byte) {
@@ -136,7 +144,11 @@ func (s *sender) sendToHost(l letter) error {
 	if s.hosts < 0 {
 		return errors.New("no socket for messages to other hosts")
 	}
-	packet := binary.BigEndian.AppendUint32(make([]byte, 0, 8+len(l.frame)), vxlanFlagVNI)
+	first := uint32(vxlanFlagVNI)
+	if s.wrap == policy.Geneve {
+		first = geneveEthernet
+	}
+	packet := binary.BigEndian.AppendUint32(make([]byte, 0, 8+len(l.frame)), first)
 	packet = binary.BigEndian.AppendUint32(packet, l.vni<<8)
 	err := unix.Sendto(s.hosts, append(packet, l.frame...), unix.MSG_DONTWAIT, sockaddr(l.to))
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {

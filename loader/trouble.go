@@ -25,10 +25,10 @@ func (e *RefusalError) Unwrap() error {
 	return e.err
 }
 
-// check refuses what can be seen without looking at the machine.
+// check refuses what does not depend on the machine's devices.
 func (d *Datapath) check(state *policy.State) error {
-	if state.Tunnel.Encapsulation != policy.VXLAN {
-		return fmt.Errorf("tunnel.encapsulation %s: this version carries vxlan only", state.Tunnel.Encapsulation)
+	if d.opts.Decap == DecapKernel && state.Tunnel.Encapsulation != policy.VXLAN && !knowsTunnel(state.Tunnel) {
+		return fmt.Errorf("decap kernel: %s: set decap to auto, or tunnel.encapsulation to vxlan for all hosts", noDevice(state.Tunnel.Encapsulation))
 	}
 	vtep, underlay := state.Host.VTEP, d.opts.Underlay
 	if underlay.IsValid() && underlay.Is4() != vtep.Is4() {
@@ -41,6 +41,9 @@ func (d *Datapath) check(state *policy.State) error {
 // None of it stops the rest, and all of it may come later.
 func (d *Datapath) findings() []string {
 	all := slices.Clone(d.barred)
+	if d.tunnel.absent {
+		all = append(all, fmt.Sprintf("%s: tagged frames, guests' own tunnels in super-frames, fragments and whatever else needs it are dropped as DROP_DEVICE_MISSING; load the kernel's %s module if there is one", noDevice(d.state.Tunnel.Encapsulation), d.state.Tunnel.Encapsulation))
+	}
 	if d.groups.full != "" {
 		all = append(all, "multicast: "+d.groups.full)
 	}

@@ -7,24 +7,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"overcast/policy"
 )
 
 // TunnelDevice is the name of the kernel's tunnel device, our slow path.
 const TunnelDevice = "oc0"
 
-// The range of outer UDP source ports, which carry the inner flows' hashes:
-// the dynamic ports, as RFC 7348 section 5 wants it. A hash is masked and added.
-const (
-	SourcePortMin  = 49152
-	SourcePortMask = 16383
-)
-
-// vxlanMaxMTU is IP_MAX_MTU less the largest headers, which the kernel allows.
-const vxlanMaxMTU = 65465
+// tunnelMaxMTU is IP_MAX_MTU less the largest headers, which the kernel allows.
+const tunnelMaxMTU = 65465
 
 // tunnelPort is a UDP port that another device holds.
 type portHeldError struct {
@@ -36,23 +32,27 @@ func (e *portHeldError) Error() string {
 	return fmt.Sprintf("UDP port %d is held by %s: remove it, or choose another tunnel.port on all hosts", e.port, e.holder)
 }
 
+// errNoDevice says that the kernel has no device of an encapsulation.
+var errNoDevice = errors.New("this kernel has no such device")
+
 // ensureTunnel makes the tunnel device as it should be, or takes the one that
 // is there; known is its ifindex, if that is known, by which one is found that
 // somebody has renamed. It returns it down if it is new: the program must be
-// on it before anything can arrive.
-func ensureTunnel(port uint16, known int) (netlink.Link, error) {
+// on it before anything can arrive. The error is errNoDevice where the kernel
+// does not know the encapsulation; there is no device of ours then.
+func ensureTunnel(t policy.Tunnel, known int) (netlink.Link, error) {
 	existing, err := netlink.LinkByName(TunnelDevice)
 	if errors.As(err, &netlink.LinkNotFoundError{}) && known != 0 {
-		if err := renameBack(port, known); err != nil {
+		if err := renameBack(t, known); err != nil {
 			return nil, err
 		}
 		existing, err = netlink.LinkByName(TunnelDevice)
 	}
 	if err == nil {
-		if vxlan, ok := existing.(*netlink.Vxlan); ok && vxlan.FlowBased && vxlan.Port == int(port) {
+		if isTunnel(existing, t) {
 			return existing, nil
 		}
-		if _, ok := existing.(*netlink.Vxlan); !ok {
+		if !isTunnelKind(existing) {
 			return nil, fmt.Errorf("device %s is a %s and not ours: rename or remove it", TunnelDevice, existing.Type())
 		}
 		if err := netlink.LinkDel(existing); err != nil {
@@ -62,21 +62,14 @@ func ensureTunnel(port uint16, known int) (netlink.Link, error) {
 		return nil, fmt.Errorf("tunnel device %s: %w", TunnelDevice, err)
 	}
 
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = TunnelDevice
-	device := &netlink.Vxlan{
-		LinkAttrs: attrs,
-		FlowBased: true,
-		Port:      int(port),
-		PortLow:   SourcePortMin,
-		PortHigh:  SourcePortMin + SourcePortMask,
-		// Our own packets have no outer checksum; see outer.h.
-		UDP6ZeroCSumRx: true,
-	}
-	if err := netlink.LinkAdd(device); err != nil {
-		if errors.Is(err, unix.EEXIST) {
-			// One of any VNI on this port is enough, also while it is down.
-			return nil, &portHeldError{port: port, holder: portHolder(port)}
+	if err := netlink.LinkAdd(newTunnel(t)); err != nil {
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return nil, errNoDevice
+		}
+		// One of any VNI on this port is enough, also while it is down. What the
+		// kernel says of it depends on the encapsulation.
+		if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
+			return nil, &portHeldError{port: t.Port, holder: portHolder(t.Port)}
 		}
 		return nil, fmt.Errorf("creating the tunnel device %s: %w", TunnelDevice, err)
 	}
@@ -87,20 +80,31 @@ func ensureTunnel(port uint16, known int) (netlink.Link, error) {
 	if err := silence(created); err != nil {
 		return nil, err
 	}
-	if err := netlink.LinkSetMTU(created, vxlanMaxMTU); err != nil {
+	if err := netlink.LinkSetMTU(created, tunnelMaxMTU); err != nil {
 		return nil, fmt.Errorf("MTU of %s: %w", TunnelDevice, err)
 	}
 	return created, nil
 }
 
+// isTunnel tells whether a device is the one that newTunnel describes.
+func isTunnel(device netlink.Link, t policy.Tunnel) bool {
+	have, flowBased := tunnelOf(device)
+	return flowBased && have == t
+}
+
+// isTunnelKind tells whether a device is of any encapsulation that we carry.
+func isTunnelKind(device netlink.Link) bool {
+	return slices.Contains([]string{"vxlan", "geneve"}, device.Type())
+}
+
 // renameBack gives the tunnel device its name again, if it is still there. On
 // kernels that want it down for that, the caller raises it again.
-func renameBack(port uint16, ifindex int) error {
+func renameBack(t policy.Tunnel, ifindex int) error {
 	device, err := netlink.LinkByIndex(ifindex)
 	if err != nil {
 		return nil // it is gone, not renamed
 	}
-	if vxlan, ok := device.(*netlink.Vxlan); !ok || !vxlan.FlowBased || vxlan.Port != int(port) {
+	if !isTunnel(device, t) {
 		return nil
 	}
 	name := device.Attrs().Name
@@ -128,23 +132,6 @@ func raiseTunnel(device netlink.Link, port uint16) error {
 		return fmt.Errorf("setting %s up: %w", TunnelDevice, err)
 	}
 	return nil
-}
-
-// portHolder names the tunnel device that has a UDP port open, as far as it
-// can be told: other users of a port do not show their names.
-func portHolder(port uint16) string {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return "another device"
-	}
-	for _, l := range links {
-		vxlan, ok := l.(*netlink.Vxlan)
-		// A flow-based one keeps others from being made also while it is down.
-		if ok && vxlan.Port == int(port) && vxlan.Name != TunnelDevice && (vxlan.FlowBased || vxlan.Flags&unix.IFF_UP != 0) {
-			return "the VXLAN device " + vxlan.Name
-		}
-	}
-	return "another program or device"
 }
 
 // silence keeps the host's own IPv6 off a device that belongs to guests: no

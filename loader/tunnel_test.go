@@ -10,11 +10,13 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"overcast/policy"
 )
 
 func TestTunnelDevice(t *testing.T) {
 	enterNamespace(t)
-	device, err := ensureTunnel(4789, 0)
+	device, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +28,7 @@ func TestTunnelDevice(t *testing.T) {
 	if vxlan.Flags&unix.IFF_UP != 0 {
 		t.Error("it is up before its program is on it")
 	}
-	if !vxlan.FlowBased || vxlan.Port != 4789 || !vxlan.UDP6ZeroCSumRx || vxlan.PortLow != 49152 || vxlan.PortHigh != 65535 || vxlan.MTU != vxlanMaxMTU {
+	if !vxlan.FlowBased || vxlan.Port != 4789 || !vxlan.UDP6ZeroCSumRx || vxlan.PortLow != 49152 || vxlan.PortHigh != 65535 || vxlan.MTU != tunnelMaxMTU {
 		t.Errorf("made as %+v", vxlan)
 	}
 	if err := raiseTunnel(device, 4789); err != nil {
@@ -43,11 +45,11 @@ func TestTunnelDevice(t *testing.T) {
 	}
 
 	// The same port: the same device, left as it is. Another: another one.
-	again, err := ensureTunnel(4789, 0)
+	again, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
 	if err != nil || again.Attrs().Index != link.Attrs().Index || again.Attrs().Flags&1 == 0 {
 		t.Errorf("asked again, got %+v, %v", again, err)
 	}
-	other, err := ensureTunnel(4790, 0)
+	other, err := ensureTunnel(policy.Tunnel{Port: 4790}, 0)
 	if err != nil || other.Attrs().Index == link.Attrs().Index || other.(*netlink.Vxlan).Port != 4790 {
 		t.Errorf("for another port, got %+v, %v", other, err)
 	}
@@ -62,7 +64,7 @@ func TestTunnelDeviceInTheWay(t *testing.T) {
 	if err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: 7, Port: 4789}); err != nil {
 		t.Fatal(err)
 	}
-	device, err := ensureTunnel(4789, 0)
+	device, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
 	if err != nil || !device.(*netlink.Vxlan).FlowBased {
 		t.Errorf("got %+v, %v", device, err)
 	}
@@ -70,7 +72,7 @@ func TestTunnelDeviceInTheWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := addDevice(t, TunnelDevice, 1500)
-	if _, err := ensureTunnel(4789, 0); err == nil || err.Error() != "device oc0 is a veth and not ours: rename or remove it" {
+	if _, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0); err == nil || err.Error() != "device oc0 is a veth and not ours: rename or remove it" {
 		t.Errorf("got %v", err)
 	}
 	if left, err := netlink.LinkByName(TunnelDevice); err != nil || left.Attrs().Index != other.Attrs().Index {
@@ -86,7 +88,7 @@ func TestPortHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	holder := linkUp(t, "flannel.1")
-	device, err := ensureTunnel(4789, 0)
+	device, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

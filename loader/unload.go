@@ -45,7 +45,7 @@ func Unload(pinPath, runDir string) error {
 			errs = append(errs, fmt.Errorf("removing the report: %w", err))
 		}
 	}
-	if link, err := netlink.LinkByName(TunnelDevice); err == nil && link.Type() == "vxlan" {
+	if link, err := netlink.LinkByName(TunnelDevice); err == nil && isTunnelKind(link) {
 		if err := netlink.LinkDel(link); err != nil {
 			errs = append(errs, fmt.Errorf("removing %s: %w", TunnelDevice, err))
 		}

@@ -67,7 +67,8 @@ func (d *Datapath) chooseDecap(device device) (Decap, string) {
 	if !device.ethernet {
 		return DecapTC, "no Ethernet header, so the kernel's tunnel device strips"
 	}
-	if device.kind == "veth" {
+	// Super-frames would need the tunnel device.
+	if device.kind == "veth" && !d.tunnel.absent {
 		return DecapTC, "a veth: native XDP would turn off its peer's super-frames"
 	}
 	if why, no := d.refuses(device); no {

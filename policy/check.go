@@ -137,23 +137,18 @@ func (c *checker) tunnel(v value) {
 	c.model.Tunnel, c.tunnelAt = t, &at
 }
 
-// encapsulation reads the one of those that the schema has which this version
-// carries.
 func (c *checker) encapsulation(v value) Encapsulation {
-	const want = "vxlan"
+	const want = "vxlan or geneve"
 	s, ok := c.text(v, want)
 	if !ok {
 		return VXLAN
 	}
-	switch slices.Index(encapsulations, s) {
-	case int(VXLAN):
-	case int(Geneve):
-		c.problem(v, want, "%q: this version carries vxlan only", s)
-		return Geneve // its port is another one
-	default:
+	i := slices.Index(encapsulations, s)
+	if i < 0 {
 		c.problem(v, want, "%q", s)
+		return VXLAN
 	}
-	return VXLAN
+	return Encapsulation(i)
 }
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62})$`)

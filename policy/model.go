@@ -20,6 +20,11 @@ func (e Encapsulation) String() string {
 	return encapsulations[e]
 }
 
+// Title returns the name that people write.
+func (e Encapsulation) Title() string {
+	return []string{VXLAN: "VXLAN", Geneve: "Geneve"}[e]
+}
+
 // DefaultPort is the UDP port that IANA gave to an encapsulation.
 func (e Encapsulation) DefaultPort() uint16 {
 	if e == Geneve {

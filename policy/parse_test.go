@@ -157,7 +157,7 @@ func TestProblems(t *testing.T) {
 		"not UTF-8":     {[]string{"hosts: []\n# \xff\n"}, []string{`a.yaml:2:3: not UTF-8 text; want a YAML document in UTF-8`}},
 		"two documents": {[]string{"hosts: []\n---\nhosts: []\n"}, []string{`a.yaml:2:1: a second YAML document; want one document per file`}},
 		"anchor":        {[]string{"hosts: &h []\n"}, []string{`a.yaml:1:8: anchors and aliases are not read; want every value written out`}},
-		"tunnel":        {[]string{"tunnel: {encapsulation: gre, port: 0}\n"}, []string{`a.yaml:1:25: tunnel.encapsulation: "gre"; want vxlan`, `a.yaml:1:36: tunnel.port: "0"; want a number from 1 to 65535`}},
+		"tunnel":        {[]string{"tunnel: {encapsulation: gre, port: 0}\n"}, []string{`a.yaml:1:25: tunnel.encapsulation: "gre"; want vxlan or geneve`, `a.yaml:1:36: tunnel.port: "0"; want a number from 1 to 65535`}},
 		"two tunnels":   {[]string{"tunnel: {port: 4789}\n", "tunnel: {port: 4790}\n"}, []string{`b.yaml:1:9: tunnel: differs from the one at a.yaml:1:9; want the same for all hosts`}},
 		"host without":  {[]string{"hosts:\n  - {zone: z}\n"}, []string{"a.yaml:2:5: hosts[0].name: missing; want a name", "a.yaml:2:5: hosts[0].vtep: missing; want a vtep"}},
 		"host twice": {[]string{hosts, "hosts:\n  - {name: a, vtep: 192.0.2.2}\n"},
@@ -244,14 +244,20 @@ func TestEmptyDocuments(t *testing.T) {
 	}
 }
 
-// The schema has Geneve; this version does not carry it, and says so before the
-// agent does.
-func TestGeneve(t *testing.T) {
-	if VXLAN.DefaultPort() != 4789 || Geneve.DefaultPort() != 6081 {
-		t.Errorf("got ports %d, %d", VXLAN.DefaultPort(), Geneve.DefaultPort())
+// Each encapsulation has the port that IANA gave it, unless another is set.
+func TestEncapsulation(t *testing.T) {
+	for text, want := range map[string]Tunnel{
+		"tunnel: {encapsulation: vxlan}\n":              {VXLAN, 4789},
+		"tunnel: {encapsulation: geneve}\n":             {Geneve, 6081},
+		"tunnel: {encapsulation: geneve, port: 4789}\n": {Geneve, 4789},
+		"tunnel: {port: 6081}\n":                        {VXLAN, 6081},
+	} {
+		if model, err := parse(t, text); err != nil || model.Tunnel != want {
+			t.Errorf("%q gave %+v, %v; want %+v", text, model, err, want)
+		}
 	}
-	const want = `a.yaml:1:25: tunnel.encapsulation: "geneve": this version carries vxlan only; want vxlan`
-	if _, err := parse(t, "tunnel: {encapsulation: geneve}\n"); err == nil || err.Error() != want {
+	const want = `a.yaml:1:25: tunnel.encapsulation: "gre"; want vxlan or geneve`
+	if _, err := parse(t, "tunnel: {encapsulation: gre}\n"); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

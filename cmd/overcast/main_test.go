@@ -162,12 +162,12 @@ func TestCheck(t *testing.T) {
 	dir := t.TempDir()
 	good, bad, folder := filepath.Join(dir, "good.yaml"), filepath.Join(dir, "bad.yaml"), filepath.Join(dir, "folder")
 	more := filepath.Join(folder, "more.yaml")
-	empty, other, link, fifo, geneve := filepath.Join(dir, "empty"), filepath.Join(dir, "other"), filepath.Join(dir, "link"), filepath.Join(dir, "fifo"), filepath.Join(dir, "geneve")
+	empty, other, link, fifo, gre := filepath.Join(dir, "empty"), filepath.Join(dir, "other"), filepath.Join(dir, "link"), filepath.Join(dir, "fifo"), filepath.Join(dir, "gre")
 	yml := filepath.Join(other, "a.yml")
 	if err := errors.Join(os.Mkdir(folder, 0o755), os.Mkdir(empty, 0o755), os.Mkdir(other, 0o755), os.Symlink(good, link), unix.Mkfifo(fifo, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for path, text := range map[string]string{good: goodDocument, bad: badDocument, yml: goodDocument, geneve: "tunnel: {encapsulation: geneve}\n",
+	for path, text := range map[string]string{good: goodDocument, bad: badDocument, yml: goodDocument, gre: "tunnel: {encapsulation: gre}\n",
 		more: "environments: [{name: e, segments: [{name: s, vni: 1, members: [a]}]}]\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -192,7 +192,7 @@ func TestCheck(t *testing.T) {
 		"one is enough":   {[]string{yml}, result{0, "fine: 1 document, 1 host, 0 environments\n", ""}},
 		"a FIFO":          {[]string{fifo, bad}, result{3, strings.ReplaceAll(problems, ":2:15:", ":2:21:") + fifo + ": cannot be read: a FIFO and not a regular file; want a file that can be read\n", ""}},
 		"missing and bad": {[]string{missing, bad, folder}, result{1, strings.ReplaceAll(problems, ":2:15:", ":2:21:"), "overcast: environment documents: stat " + missing + ": no such file or directory\n"}},
-		"geneve":          {[]string{geneve}, result{3, geneve + `:1:25: tunnel.encapsulation: "geneve": this version carries vxlan only; want vxlan` + "\n", ""}},
+		"gre":             {[]string{gre}, result{3, gre + `:1:25: tunnel.encapsulation: "gre"; want vxlan or geneve` + "\n", ""}},
 		"missing":         {[]string{good, missing}, result{1, "", "overcast: environment documents: stat " + missing + ": no such file or directory\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {

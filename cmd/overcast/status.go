@@ -78,7 +78,11 @@ func statusLines(s statusRow) []statusLine {
 		add("vtep", s.VTEP)
 	}
 	if s.TunnelPort != 0 {
-		add("tunnel", fmt.Sprintf("%s, UDP port %d, device %s (ifindex %d)", s.Encapsulation, s.TunnelPort, s.Tunnel.Device, s.Tunnel.Ifindex))
+		device := "no device"
+		if s.Tunnel.Device != "" {
+			device = fmt.Sprintf("device %s (ifindex %d)", s.Tunnel.Device, s.Tunnel.Ifindex)
+		}
+		add("tunnel", fmt.Sprintf("%s, UDP port %d, %s", s.Encapsulation, s.TunnelPort, device))
 	}
 	add("agent", agentLine(s))
 	if s.Attach != "" {

@@ -17,21 +17,28 @@ func newMixed(t *testing.T, options lab.Options, guest lab.GuestOptions, flags .
 	options.Hosts = 1
 	w := &world{Lab: lab.NewTest(t, options), t: t, flags: flags}
 	w.addGuest(w.Hosts[0], "ours", guest)
-	foreign, err := w.AddForeign("tor", lab.ForeignOptions{VNI: 4500, Remotes: []netip.Addr{w.Hosts[0].VTEP}})
+	w.mix(lab.ForeignOptions{}, guest)
+	w.start()
+	return w
+}
+
+// mix adds a foreign host, with a guest behind it, to a world of one host.
+func (w *world) mix(options lab.ForeignOptions, guest lab.GuestOptions) {
+	w.t.Helper()
+	options.VNI, options.Remotes = 4500, []netip.Addr{w.Hosts[0].VTEP}
+	foreign, err := w.AddForeign("tor", options)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	guest.Addresses = w.addresses()
 	theirs, err := foreign.AddGuest("theirs", guest)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.guests = append(w.guests, theirs)
 	w.extra = fmt.Sprintf("  - {name: tor, vtep: %q, foreign: true}\n", foreign.VTEP)
 	w.segment = "        learning: true\n        unknown_unicast: flood\n        members: [tor]\n"
-	t.Cleanup(w.explain)
-	w.start()
-	return w
+	w.t.Cleanup(w.explain)
 }
 
 // A host of ours and a kernel VXLAN switch carry ARP, ND, ping and TCP in both
@@ -69,27 +76,34 @@ func TestKernelVXLANEveryKindOfFrame(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s", underlay, decap), func(t *testing.T) {
 				w := newMixed(t, lab.Options{Underlay: underlay}, lab.GuestOptions{}, "--decap", decap)
 				w.ping(w.guests[0], "10.9.0.2")
-				captures := []*lab.Capture{w.capture(w.guests[0]), w.capture(w.guests[1])}
-				for i, from := range w.guests {
-					far := captures[1-i]
-					for name, rest := range kinds() {
-						for _, dst := range []string{w.guests[1-i].MAC, "01:00:5e:7f:00:45", "ff:ff:ff:ff:ff:ff"} {
-							f := frame(dst, from.MAC, rest...)
-							if err := from.SendFrame(lab.GuestDevice, f); err != nil {
-								t.Fatalf("%s to %s: %v", name, dst, err)
-							}
-							if err := far.Await(f); err != nil {
-								t.Errorf("%s from %s to %s: %v", name, from.Name, dst, err)
-							}
-							if n := far.Count(f); n > 1 {
-								t.Errorf("%s from %s to %s: %d copies", name, from.Name, dst, n)
-							}
-						}
-					}
-				}
+				w.exchangeEveryKind()
 				w.noDrops()
 				w.clean()
 			})
+		}
+	}
+}
+
+// exchangeEveryKind sends a frame of every kind from each of two guests to the
+// other one, and to all.
+func (w *world) exchangeEveryKind() {
+	w.t.Helper()
+	captures := []*lab.Capture{w.capture(w.guests[0]), w.capture(w.guests[1])}
+	for i, from := range w.guests {
+		far := captures[1-i]
+		for name, rest := range kinds() {
+			for _, dst := range []string{w.guests[1-i].MAC, "01:00:5e:7f:00:45", "ff:ff:ff:ff:ff:ff"} {
+				f := frame(dst, from.MAC, rest...)
+				if err := from.SendFrame(lab.GuestDevice, f); err != nil {
+					w.t.Fatalf("%s to %s: %v", name, dst, err)
+				}
+				if err := far.Await(f); err != nil {
+					w.t.Errorf("%s from %s to %s: %v", name, from.Name, dst, err)
+				}
+				if n := far.Count(f); n > 1 {
+					w.t.Errorf("%s from %s to %s: %d copies", name, from.Name, dst, n)
+				}
+			}
 		}
 	}
 }

@@ -23,6 +23,7 @@ type world struct {
 	agents  []*lab.Process
 	guests  []*lab.Guest
 	segment string // settings of the segment, as YAML flow entries
+	tunnel  string // the documents' tunnel, as lines of YAML
 	extra   string // more of the document's hosts, as lines of YAML
 	more    string // more segments, as lines of YAML
 	ports   []string
@@ -83,7 +84,7 @@ func (w *world) addresses() []netip.Prefix {
 // document is the environment of the world.
 func (w *world) document() string {
 	var b strings.Builder
-	b.WriteString("hosts:\n")
+	b.WriteString(w.tunnel + "hosts:\n")
 	for _, h := range w.Hosts {
 		fmt.Fprintf(&b, "  - {name: %s, vtep: %q}\n", h.Name, h.VTEP)
 	}

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os/exec"
 	"path/filepath"
@@ -72,9 +73,16 @@ var floor = []string{
 // takes tcx's place, the demo passes, and guests reach each other in every
 // mode.
 func TestFloor(t *testing.T) {
+	run(t, "6.1", floor, "attached by clsact")
+}
+
+// run boots a kernel and has it load every program, run the demo and these
+// end-to-end tests, which print what is said.
+func run(t *testing.T, series string, tests []string, prints ...string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
-	image, err := Fetch(ctx, cache, "6.1")
+	image, err := Fetch(ctx, cache, series)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +90,7 @@ func TestFloor(t *testing.T) {
 	dir := t.TempDir()
 	m := Machine{
 		Image:   image,
-		Modules: []string{"veth", "bridge", "vxlan", "tun", "sch_ingress", "cls_bpf"},
+		Modules: []string{"veth", "bridge", "vxlan", "geneve", "tun", "sch_ingress", "cls_bpf"},
 		Files: map[string]string{
 			"/init":          build(t, dir, "init", "build", "overcast/test/kernel/init"),
 			"/bin/overcastd": build(t, dir, "overcastd", "build", "overcast/cmd/overcastd"),
@@ -94,39 +102,48 @@ func TestFloor(t *testing.T) {
 		Commands: []plan.Command{
 			{Name: "programs", Args: []string{"/bin/bpf.test", "-test.v", "-test.run", "TestLoad"}},
 			{Name: "demo", Args: []string{"/bin/demo", "-bin", "/bin", "-out", "/tmp/demo.pcapng"}},
-			{Name: "e2e", Args: []string{"/bin/e2e.test", "-test.v", "-test.run", strings.Join(floor, "|")}, Env: []string{"OVERCAST_TEST_BIN=/bin"}},
+			{Name: "e2e", Args: []string{"/bin/e2e.test", "-test.v", "-test.run", strings.Join(tests, "|")}, Env: []string{"OVERCAST_TEST_BIN=/bin"}},
 		},
 	}
 	for _, tool := range []string{"ping", "tracepath", "ip", "tc"} {
 		maps.Copy(m.Files, withLibraries(t, tool))
 	}
+	want := map[string][]string{
+		"programs": {"--- PASS: TestLoad/oc_port_in", "--- PASS: TestLoad/oc_uplink_xdp", "--- PASS: TestLoad/oc_uplink_in", "--- PASS: TestLoad/oc_tunnel_in", "kernel " + image.Release},
+		"demo":     {"HTTP 200", "inside IPv4", "2001:45::4 > 2001:45::5"},
+		"e2e":      prints,
+	}
+	for _, test := range tests {
+		name, _, _ := strings.Cut(test, "/")
+		want["e2e"] = append(want["e2e"], "--- PASS: "+strings.TrimSuffix(name, "$"))
+	}
 	results, console, err := m.Run(ctx, dir)
 	if err != nil || len(results) != len(m.Commands) {
 		t.Fatalf("%v; the console:\n%s", err, console)
 	}
-	want := map[string][]string{
-		"programs": {"--- PASS: TestLoad/oc_port_in", "--- PASS: TestLoad/oc_uplink_xdp", "--- PASS: TestLoad/oc_uplink_in", "--- PASS: TestLoad/oc_tunnel_in", "kernel " + image.Release},
-		"demo":     {"HTTP 200", "inside IPv4", "2001:45::4 > 2001:45::5"},
-		"e2e":      {"attached by clsact"},
-	}
-	for _, test := range floor {
-		name, _, _ := strings.Cut(test, "/")
-		want["e2e"] = append(want["e2e"], "--- PASS: "+strings.TrimSuffix(name, "$"))
-	}
 	for _, r := range results {
-		if r.Exit != "0" {
-			t.Errorf("%s: exit %s\n%s", r.Command, r.Exit, r.Output)
-		}
-		for _, text := range want[r.Command] {
-			if !strings.Contains(r.Output, text) {
-				t.Errorf("%s did not print %q:\n%s", r.Command, text, r.Output)
-			}
-		}
-		if strings.Contains(r.Output, "--- SKIP") {
-			t.Errorf("%s skipped a test:\n%s", r.Command, r.Output)
+		for _, problem := range r.judge(want[r.Command]) {
+			t.Errorf("%s %s:\n%s", r.Command, problem, r.Output)
 		}
 	}
 	if strings.Contains(console, "end trace") || strings.Contains(console, "BUG:") {
 		t.Errorf("the kernel complained:\n%s", console)
 	}
+}
+
+// judge says what is not as it should be.
+func (r Result) judge(want []string) []string {
+	var problems []string
+	if r.Exit != "0" {
+		problems = append(problems, "exit "+r.Exit)
+	}
+	for _, text := range want {
+		if !strings.Contains(r.Output, text) {
+			problems = append(problems, fmt.Sprintf("did not print %q", text))
+		}
+	}
+	if strings.Contains(r.Output, "--- SKIP") {
+		problems = append(problems, "skipped a test")
+	}
+	return problems
 }

@@ -39,7 +39,7 @@ func (m *Machine) Run(ctx context.Context, dir string) (results []Result, consol
 		return nil, "", err
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-machine", "microvm,acpi=off", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "2048",
+		"-machine", "microvm,acpi=off", "-accel", "tcg,thread=single", "-cpu", "max,cx16=off", "-smp", "1", "-m", "2048",
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-kernel", m.Image.Path(), "-initrd", archive,
 		// The console is the machine's only way out; a panic ends it.

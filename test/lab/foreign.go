@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// Foreign is a VTEP without our agent: the kernel's own VXLAN device and
+// Foreign is a VTEP without our agent: the kernel's own tunnel device and
 // bridge. It is the oracle of interoperation.
 type Foreign struct {
 	*Namespace
@@ -24,9 +24,10 @@ type ForeignOptions struct {
 	Remotes  []netip.Addr // flooded to (head-end replication)
 	Snooping bool
 	Querier  *BridgeQuerier // nil: the bridge asks nobody
+	Geneve   bool           // to the only one of Remotes
 }
 
-// AddForeign adds a host with a kernel VXLAN switch to the underlay.
+// AddForeign adds a host with a switch of the kernel's to the underlay.
 func (l *Lab) AddForeign(name string, options ForeignOptions) (*Foreign, error) {
 	n, err := l.namespace(name)
 	if err != nil {
@@ -42,7 +43,7 @@ func (l *Lab) AddForeign(name string, options ForeignOptions) (*Foreign, error) 
 	}
 	err = n.AddSwitch(Switch{
 		VNI: options.VNI, Local: f.VTEP, MTU: l.options.MTU - l.Overhead(),
-		Remotes: options.Remotes, Learning: true, Snooping: options.Snooping, Checksum: true,
+		Remotes: options.Remotes, Learning: true, Snooping: options.Snooping, Checksum: true, Geneve: options.Geneve,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("foreign host %s: %w", name, err)

@@ -15,7 +15,7 @@ import (
 )
 
 // Switch is what the kernel has for the overlay's job: a bridge with a VXLAN
-// device. A bridge's netfilter calls are as the namespace has them; see
+// device; or with a Geneve device, which knows one remote and no MACs. A bridge's netfilter calls are as the namespace has them; see
 // [Namespace.BridgeNetfilterOff].
 type Switch struct {
 	VNI      uint32
@@ -26,11 +26,12 @@ type Switch struct {
 	Learning bool                  // of the VXLAN device, and of the bridge at it
 	Snooping bool                  // of the bridge
 	Checksum bool                  // of the outer UDP header, over both families
+	Geneve   bool                  // to the only one of Remotes
 }
 
 const (
 	switchBridge = "br0"
-	switchVXLAN  = "vxlan0"
+	switchTunnel = "vxlan0"
 )
 
 // AddSwitch makes a switch in the namespace, whose uplink is [Uplink].
@@ -38,7 +39,7 @@ func (n *Namespace) AddSwitch(s Switch) error {
 	if err := n.Do(s.add); err != nil {
 		return fmt.Errorf("switch: %w", err)
 	}
-	return errors.Join(n.noIPv6(switchBridge), n.noIPv6(switchVXLAN))
+	return errors.Join(n.noIPv6(switchBridge), n.noIPv6(switchTunnel))
 }
 
 func (s Switch) add() error {
@@ -51,6 +52,13 @@ func (s Switch) add() error {
 	bridge := &netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &s.Snooping}
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("bridge: %w", err)
+	}
+	if s.Geneve {
+		geneve, err := s.addGeneve()
+		if err != nil {
+			return fmt.Errorf("making the Geneve device: %w", err)
+		}
+		return errors.Join(netlink.LinkSetMaster(geneve, bridge), netlink.LinkSetUp(bridge), netlink.LinkSetUp(geneve))
 	}
 	vxlan, err := s.addVXLAN(uplink)
 	if err != nil {
@@ -91,7 +99,7 @@ func addFlood(vxlan netlink.Link, remote netip.Addr) error {
 
 // FloodTo makes the namespace's switch flood to one more remote.
 func (n *Namespace) FloodTo(remote netip.Addr) error {
-	return n.withLink(switchVXLAN, func(vxlan netlink.Link) error { return addFlood(vxlan, remote) })
+	return n.withLink(switchTunnel, func(vxlan netlink.Link) error { return addFlood(vxlan, remote) })
 }
 
 // addStation tells the VXLAN device the remote of a MAC, and the bridge that it
@@ -110,34 +118,56 @@ func addStation(vxlan netlink.Link, station string, remote netip.Addr) error {
 		State: netlink.NUD_NOARP, HardwareAddr: mac})
 }
 
-// addVXLAN makes the VXLAN device. The library leaves the checksum over IPv4
-// out where it is off, and the kernel then has it on.
-func (s Switch) addVXLAN(uplink netlink.Link) (netlink.Link, error) {
+// addTunnel makes a tunnel device with attributes that the library leaves out.
+func (s Switch) addTunnel(kind string, describe func(data *nl.RtAttr)) (netlink.Link, error) {
 	request := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	request.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(switchVXLAN)))
+	request.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(switchTunnel)))
 	request.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(s.MTU))))
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("vxlan"))
-	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
-	data.AddRtAttr(nl.IFLA_VXLAN_ID, nl.Uint32Attr(s.VNI))
-	data.AddRtAttr(nl.IFLA_VXLAN_LINK, nl.Uint32Attr(uint32(uplink.Attrs().Index)))
-	local := nl.IFLA_VXLAN_LOCAL
-	if s.Local.Is6() {
-		local = nl.IFLA_VXLAN_LOCAL6
-	}
-	data.AddRtAttr(local, s.Local.AsSlice())
-	data.AddRtAttr(nl.IFLA_VXLAN_PORT, binary.BigEndian.AppendUint16(nil, 4789))
-	data.AddRtAttr(nl.IFLA_VXLAN_LEARNING, flag(s.Learning))
-	data.AddRtAttr(nl.IFLA_VXLAN_UDP_CSUM, flag(s.Checksum))
-	data.AddRtAttr(nl.IFLA_VXLAN_UDP_ZERO_CSUM6_TX, flag(!s.Checksum))
-	// Our packets have none over IPv6 (RFC 6935).
-	data.AddRtAttr(nl.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, flag(true))
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))
+	describe(info.AddRtAttr(nl.IFLA_INFO_DATA, nil))
 	request.AddData(info)
 	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		return nil, err
 	}
-	link, err := netlink.LinkByName(switchVXLAN)
+	return netlink.LinkByName(switchTunnel)
+}
+
+// addGeneve makes the Geneve device.
+func (s Switch) addGeneve() (netlink.Link, error) {
+	return s.addTunnel("geneve", func(data *nl.RtAttr) {
+		data.AddRtAttr(nl.IFLA_GENEVE_ID, nl.Uint32Attr(s.VNI))
+		remote := nl.IFLA_GENEVE_REMOTE
+		if s.Local.Is6() {
+			remote = nl.IFLA_GENEVE_REMOTE6
+		}
+		data.AddRtAttr(remote, s.Remotes[0].AsSlice())
+		data.AddRtAttr(nl.IFLA_GENEVE_PORT, binary.BigEndian.AppendUint16(nil, 6081))
+		data.AddRtAttr(nl.IFLA_GENEVE_UDP_CSUM, flag(s.Checksum))
+		data.AddRtAttr(nl.IFLA_GENEVE_UDP_ZERO_CSUM6_TX, flag(!s.Checksum))
+		data.AddRtAttr(nl.IFLA_GENEVE_UDP_ZERO_CSUM6_RX, flag(true))
+	})
+}
+
+// addVXLAN makes the VXLAN device. The library leaves the checksum over IPv4
+// out where it is off, and the kernel then has it on.
+func (s Switch) addVXLAN(uplink netlink.Link) (netlink.Link, error) {
+	link, err := s.addTunnel("vxlan", func(data *nl.RtAttr) {
+		data.AddRtAttr(nl.IFLA_VXLAN_ID, nl.Uint32Attr(s.VNI))
+		data.AddRtAttr(nl.IFLA_VXLAN_LINK, nl.Uint32Attr(uint32(uplink.Attrs().Index)))
+		local := nl.IFLA_VXLAN_LOCAL
+		if s.Local.Is6() {
+			local = nl.IFLA_VXLAN_LOCAL6
+		}
+		data.AddRtAttr(local, s.Local.AsSlice())
+		data.AddRtAttr(nl.IFLA_VXLAN_PORT, binary.BigEndian.AppendUint16(nil, 4789))
+		data.AddRtAttr(nl.IFLA_VXLAN_LEARNING, flag(s.Learning))
+		data.AddRtAttr(nl.IFLA_VXLAN_UDP_CSUM, flag(s.Checksum))
+		data.AddRtAttr(nl.IFLA_VXLAN_UDP_ZERO_CSUM6_TX, flag(!s.Checksum))
+		// Our packets have none over IPv6 (RFC 6935).
+		data.AddRtAttr(nl.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, flag(true))
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -278,6 +278,23 @@ var mutants = []mutant{
 		".ifindex = remote ? 0 : skb->ifindex", ".ifindex = skb->ifindex",
 		progs, "TestSnooping/IPv4"},
 
+	// Geneve.
+	{"critical options are skipped", "bpf/wire_geneve.h",
+		"if (option->type & GENEVE_OPTION_CRITICAL)\n\t\tw->drop = DROP_TUNNEL_OPTION;\n\telse if", "if",
+		progs, "TestGeneve/oc_uplink_in/IPv4"},
+	{"the flag of critical options is ignored", "bpf/wire_geneve.h",
+		"if (h->flags & GENEVE_CRITICAL)\n\t\treturn DROP_TUNNEL_OPTION;", "",
+		progs, "TestGeneve/oc_uplink_xdp/IPv6"},
+	{"control packets are frames", "bpf/wire_geneve.h",
+		"if (h->flags & GENEVE_CONTROL)\n\t\treturn DROP_TUNNEL_CONTROL;", "",
+		progs, "TestGeneve/oc_uplink_in/IPv6"},
+	{"options leave no room for a frame", "bpf/wire_geneve.h",
+		"if (left < sizeof(*h) + w.left + sizeof(struct ethhdr) || !parse_bytes(c, w.left))", "if (!parse_bytes(c, w.left))",
+		progs, "TestGeneve/oc_uplink_xdp/IPv4"},
+	{"what needs the device is the host's", "bpf/strip_tc.h",
+		"return oc_config.tunnel_ifindex ? VERDICT_PASS : DROP_DEVICE_MISSING;", "return VERDICT_PASS;",
+		progs, "TestGeneveWithoutDevice/IPv4"},
+
 	// Relays.
 	{"copies for relays go under the segment's VNI", "bpf/flood.h",
 		"return entry & OC_RELAY ? f->relay_vni : f->vni;", "return f->vni;",
@@ -375,7 +392,7 @@ var mutants = []mutant{
 	{"routes are not followed", "loader/watch.go",
 		"case _, open = <-r.routes:\n\t\t\tchange = ChangePaths", "case _, open = <-r.routes:\n\t\t\tchange = 0",
 		e2e, "TestUnreachableRemote"},
-	{"no zero checksums over IPv6", "loader/tunnel.go",
+	{"no zero checksums over IPv6", "loader/tunneldevice.go",
 		"UDP6ZeroCSumRx: true,", "UDP6ZeroCSumRx: false,",
 		e2e, "TestReach/IPv6/kernel/veth"},
 

@@ -10,17 +10,23 @@ import (
 )
 
 // Outer is the outside of a tunnel packet, written by a library that is not
-// ours and as the kernel's VXLAN device has it without a UDP checksum.
+// ours and as the kernel's tunnel devices have it without a UDP checksum.
 type Outer struct {
 	From, To Station // devices and VTEPs
 	Source   uint16  // UDP source port
 	Port     uint16  // UDP destination port
 	VNI      uint32
+	Geneve   bool   // else VXLAN
+	Options  []byte // of Geneve, in whole words
 }
 
-// VXLAN is the tunnel header (RFC 7348 5).
-func (o Outer) VXLAN() []byte {
-	return binary.BigEndian.AppendUint32([]byte{0x08, 0, 0, 0}, o.VNI<<8)
+// Header is the tunnel header (RFC 7348 5, RFC 8926 3.4).
+func (o Outer) Header() []byte {
+	first := []byte{0x08, 0, 0, 0}
+	if o.Geneve {
+		first = []byte{byte(len(o.Options) / 4), 0, 0x65, 0x58}
+	}
+	return append(binary.BigEndian.AppendUint32(first, o.VNI<<8), o.Options...)
 }
 
 // Datagram builds a packet with this UDP payload.
@@ -35,5 +41,5 @@ func (o Outer) Datagram(payload []byte) []byte {
 
 // Wrap builds the tunnel packet of a frame.
 func (o Outer) Wrap(frame []byte) []byte {
-	return o.Datagram(append(o.VXLAN(), frame...))
+	return o.Datagram(append(o.Header(), frame...))
 }

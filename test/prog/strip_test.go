@@ -143,7 +143,6 @@ func (w *world) leftRows(program string) []row {
 func (w *world) deniedRows(program string) []row {
 	inner := UDP(guest4(macB), guest4(macTwo), 100)
 	ours := w.from("host-b", vniLAN)
-	whole := ours.Wrap(inner)
 	vni := func(host string, vni uint32) []byte { return w.from(host, vni).Wrap(inner) }
 	rows := []row{
 		w.denied(program, "VNI 0", bpf.DropVNIUnknown, "", vni("host-b", 0)),
@@ -156,11 +155,13 @@ func (w *world) deniedRows(program string) []row {
 		w.denied(program, "a host that is no member", bpf.DropVTEPNotMember, "", vni("host-g", vniLAN)),
 		w.denied(program, "a member of another segment of the environment", bpf.DropVTEPNotMember, "", vni("host-d", vniSchool)),
 		w.denied(program, "a member, in another environment's segment", bpf.DropVTEPNotMember, "", vni("host-b", vniOther)),
-		w.denied(program, "a header without the VNI flag", bpf.DropTunnelReserved, "", mutated(whole, func(p []byte) []byte { p[w.outerHeaders()-8] = 0; return p })),
 		w.denied(program, "a stranger's byte behind the packet", bpf.DropVTEPUnknown, "", append(vni("host-s", vniLAN), 0)),
 	}
 	for _, cut := range cutFrames(macB, macTwo) {
 		rows = append(rows, w.denied(program, "an inner frame of "+cut.name, bpf.DropFrameCut, "shop/lan", ours.Wrap(cut.frame)))
+	}
+	if w.geneve() {
+		return slices.Concat(rows, w.geneveRows(program), w.lengthRows(program))
 	}
 	return slices.Concat(rows, w.reservedRows(program), w.lengthRows(program))
 }
@@ -170,6 +171,8 @@ func (w *world) reservedRows(program string) []row {
 	var rows []row
 	whole := w.from("host-b", vniLAN).Wrap(UDP(guest4(macB), guest4(macTwo), 100))
 	header := w.outerHeaders() - 8
+	rows = append(rows, w.denied(program, "a header without the VNI flag", bpf.DropTunnelReserved, "",
+		mutated(whole, func(p []byte) []byte { p[header] = 0; return p })))
 	for bit := range 64 {
 		if bit == 4 || bit >= 32 && bit < 56 {
 			continue // the VNI flag, and the VNI
@@ -177,8 +180,8 @@ func (w *world) reservedRows(program string) []row {
 		rows = append(rows, w.denied(program, fmt.Sprintf("reserved bit %d", bit), bpf.DropTunnelReserved, "",
 			mutated(whole, func(p []byte) []byte { p[header+bit/8] ^= 0x80 >> (bit % 8); return p })))
 	}
-	if len(rows) != 39 {
-		panic(fmt.Sprintf("%d reserved bits, should be 39", len(rows)))
+	if len(rows) != 1+39 {
+		panic(fmt.Sprintf("%d reserved bits, should be 39", len(rows)-1))
 	}
 	return rows
 }

@@ -208,7 +208,7 @@ func (w *world) to(host string, vni uint32) *Outer {
 	o := &Outer{
 		From: Station{w.UplinkMAC, vtep(w.underlay, "host-a")},
 		To:   Station{w.hop(host), vtep(w.underlay, host)},
-		Port: TunnelPort, VNI: vni,
+		Port: TunnelPort, VNI: vni, Geneve: w.geneve(),
 	}
 	switch host {
 	case "host-e":
@@ -222,8 +222,13 @@ func (w *world) from(host string, vni uint32) Outer {
 	return Outer{
 		From:   Station{w.hop(host), vtep(w.underlay, host)},
 		To:     Station{w.UplinkMAC, vtep(w.underlay, "host-a")},
-		Source: 50000, Port: TunnelPort, VNI: vni,
+		Source: 50000, Port: TunnelPort, VNI: vni, Geneve: w.geneve(),
 	}
+}
+
+// geneve tells whether the tunnels are Geneve's.
+func (w *world) geneve() bool {
+	return w.constants.Geneve != 0
 }
 
 // outerHeaders is what stands in front of a frame in a tunnel packet, in bytes.
