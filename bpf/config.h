@@ -13,6 +13,8 @@
 
 #define OC_MAX_XDP_UPLINKS 4
 
+#define OC_DSCP_COPY 0xff
+
 enum oc_strip {
 	OC_STRIP_KERNEL, /* leave every frame to the tunnel device */
 	OC_STRIP_TC,     /* strip in oc_uplink_in what can be stripped there */
@@ -23,9 +25,12 @@ struct oc_constants {
 	struct oc_addr local; /* source of our tunnel packets, and the destination we accept */
 	__u32 tunnel_ifindex; /* oc0; 0: there is none that receives */
 	__u16 tunnel_port_be;
-	__u16 source_port_min; /* entropy: min + (flow hash & mask) */
-	__u16 source_port_mask;
+	__u16 source_port_min; /* entropy: the flow's hash chooses among so many from there on */
+	__u16 source_ports;
 	__u8 ipv6; /* the underlay is IPv6 */
+	__u8 hop_limit; /* of our packets */
+	__u8 dscp;      /* of our packets; OC_DSCP_COPY: the frame's own */
+	__u8 dscp_back; /* a frame gets that of the packet it came in */
 	__u8 geneve; /* the encapsulation is Geneve; else VXLAN */
 	__u8 decap_flags; /* BPF_F_ADJ_ROOM_DECAP_L3_* is known to this kernel (6.3) */
 	enum oc_strip strip;

@@ -33,7 +33,7 @@ static __always_inline enum oc_drop deliver_resolve(const struct ethhdr *eth, st
 	if (mac_is_group(eth->h_source) || mac_is_zero(eth->h_source))
 		return DROP_FRAME_SOURCE;
 	if (segment->flags & OC_SEGMENT_LEARNING)
-		fdb_learn(d->segment, eth->h_source, OC_KIND_REMOTE, d->remote);
+		fdb_learn(d->segment, eth, OC_KIND_REMOTE, d->remote);
 	d->port = 0;
 	if (mac_is_group(eth->h_dest))
 		return DROP_NONE;

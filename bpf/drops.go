@@ -46,6 +46,7 @@ const (
 	DropTunnelControl             = overcastOcDropDROP_TUNNEL_CONTROL              // Geneve control packet, which carries no frame of a guest
 	DropTunnelProtocol            = overcastOcDropDROP_TUNNEL_PROTOCOL             // Geneve packet that carries something else than Ethernet
 	DropTunnelOption              = overcastOcDropDROP_TUNNEL_OPTION               // Geneve packet with a critical option, of which none is known
+	DropTunnelCongested           = overcastOcDropDROP_TUNNEL_CONGESTED            // its packet met congestion, and its flow knows no marks (RFC 6040)
 )
 
 var dropReasons = [...]struct{ name, text string }{
@@ -92,4 +93,5 @@ var dropReasons = [...]struct{ name, text string }{
 	{"TUNNEL_CONTROL", "Geneve control packet, which carries no frame of a guest"},
 	{"TUNNEL_PROTOCOL", "Geneve packet that carries something else than Ethernet"},
 	{"TUNNEL_OPTION", "Geneve packet with a critical option, of which none is known"},
+	{"TUNNEL_CONGESTED", "its packet met congestion, and its flow knows no marks (RFC 6040)"},
 }

@@ -49,7 +49,8 @@
 	X(TUNNEL_VERSION,      "Geneve header of a version that is not 0") \
 	X(TUNNEL_CONTROL,      "Geneve control packet, which carries no frame of a guest") \
 	X(TUNNEL_PROTOCOL,     "Geneve packet that carries something else than Ethernet") \
-	X(TUNNEL_OPTION,       "Geneve packet with a critical option, of which none is known")
+	X(TUNNEL_OPTION,       "Geneve packet with a critical option, of which none is known") \
+	X(TUNNEL_CONGESTED,    "its packet met congestion, and its flow knows no marks (RFC 6040)")
 
 enum oc_drop {
 	DROP_NONE, /* not a drop */

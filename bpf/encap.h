@@ -4,6 +4,7 @@
 
 #include "config.h"
 #include "outer.h"
+#include "tclass.h"
 
 enum encap_room {
 	/* The kernel knows that this is an IP packet in a tunnel now: a
@@ -41,11 +42,14 @@ static __always_inline enum encap_room encap_make_room(struct __sk_buff *skb, bo
 	return ENCAP_PLAIN;
 }
 
-/* The flow's hash, for the outer source port. The sender's stack often has it
- * ready; an inner fragment is hashed by its addresses only. */
-static __always_inline __u32 encap_hash(struct __sk_buff *skb)
+/* What the outer header says of a frame. The flow's hash is for the source port:
+ * the sender's stack often has it ready, and an inner fragment is hashed by its
+ * addresses only. To be read before there is room in front of the frame. */
+static __always_inline void encap_read(struct __sk_buff *skb, struct outer_frame *f)
 {
-	return skb->hash ?: bpf_get_hash_recalc(skb);
+	f->length = skb->len;
+	f->class = tclass_outer(skb);
+	f->hash = skb->hash ?: bpf_get_hash_recalc(skb);
 }
 
 /* An outer header in the making, of whichever family the underlay has. */
@@ -54,12 +58,12 @@ union encap_header {
 	struct outer_v6 v6;
 };
 
-static __always_inline void encap_build(union encap_header *h, const struct ethhdr *inner, __u32 frame, __u32 vni, __u32 hash)
+static __always_inline void encap_build(union encap_header *h, const struct ethhdr *inner, const struct outer_frame *f, __u32 vni)
 {
 	if (oc_config.ipv6)
-		outer_build_v6(&h->v6, inner, frame, vni, hash);
+		outer_build_v6(&h->v6, inner, f, vni);
 	else
-		outer_build_v4(&h->v4, inner, frame, vni, hash);
+		outer_build_v4(&h->v4, inner, f, vni);
 }
 
 /* Names another VNI in the header. */

@@ -108,23 +108,25 @@ static __always_inline bool fdb_find(const struct oc_segment *segment, __u32 id,
 	return true;
 }
 
-/* Notes where a MAC was seen, unless it is configured. */
-static __always_inline void fdb_learn(__u32 id, const __u8 *mac, __u32 kind, __u32 where)
+/* Notes where the source MAC of a frame was seen, unless it is configured. A
+ * function of its own, to spare the stack of those that learn nothing. */
+__attribute__((noinline)) int fdb_learn(__u32 id, const struct ethhdr *eth, __u32 kind, __u32 where)
 {
 	struct oc_learned_entry *old, fresh = {.where = {.id = where, .kind = kind}};
 	struct oc_fdb_entry configured;
 	struct oc_fdb_key key;
 
-	if (fdb_find_configured(id, mac, &configured))
-		return;
-	fdb_key(&key, id, mac);
+	if (!eth || fdb_find_configured(id, eth->h_source, &configured))
+		return 0;
+	fdb_key(&key, id, eth->h_source);
 	fresh.seen = bpf_ktime_get_coarse_ns();
 	old = bpf_map_lookup_elem(&oc_fdb_learned, &key);
 	if (old && old->where.id == where && old->where.kind == kind) {
 		/* A store per packet would bounce the cache line between CPUs. */
 		if (fresh.seen - old->seen > FDB_REFRESH_NS)
 			old->seen = fresh.seen;
-		return;
+		return 0;
 	}
 	bpf_map_update_elem(&oc_fdb_learned, &key, &fresh, BPF_ANY);
+	return 0;
 }

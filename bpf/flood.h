@@ -51,6 +51,7 @@ struct flood {
 	 */
 	__u32 pending;
 	__u32 copies; /* made so far, with that for .pending */
+	__u32 failed; /* of them */
 	__u32 packets;
 	__u32 bytes;
 	bool by_device; /* every copy takes the tunnel device */
@@ -68,7 +69,15 @@ static __always_inline void flood_copy(struct flood *f, __u32 ifindex)
 {
 	/* Positive results are the qdisc's or the device's: lost all the same. */
 	if (bpf_clone_redirect(f->skb, ifindex, 0))
-		drop_count(DROP_COPY_FAILED, f->skb->ifindex, f->segment, f->bytes);
+		f->failed++;
+}
+
+/* Counts the copies that failed, after all of them: in the callbacks there is no
+ * stack for it. */
+static __always_inline void flood_count_failed(const struct flood *f)
+{
+	if (f->failed)
+		drop_count_all(DROP_COPY_FAILED, f->skb->ifindex, f->segment, f->failed, (__u64)f->failed * f->bytes);
 }
 
 static long flood_port(__u32 i, struct flood *f)
@@ -151,7 +160,7 @@ static __always_inline __u32 flood_address(struct flood *f, __u32 id)
 		failed = encap_write(f->skb, f->header);
 	}
 	if (failed || !remote_is_resolved(path)) {
-		drop_count(DROP_COPY_FAILED, f->skb->ifindex, f->segment, f->bytes);
+		f->failed++;
 		return 0;
 	}
 	remote_count_out(f->skb, id & ~OC_RELAY, f->packets, f->bytes);
@@ -247,11 +256,13 @@ __attribute__((noinline)) int flood_ports(struct __sk_buff *skb, struct flood_or
 		.skip = o->port ? skb->ifindex : 0,
 		.pending = segment->zero,
 		.copies = segment->zero,
+		.failed = segment->zero,
 		.packets = skb_packets(skb),
 		.bytes = skb->len,
 	};
 
 	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_ports, &f, 0);
+	flood_count_failed(&f);
 	o->copies += f.copies;
 	return f.pending;
 }
@@ -274,6 +285,7 @@ __attribute__((noinline)) int flood_by_device(struct __sk_buff *skb, struct floo
 		.vni = segment->vni,
 		.relay_vni = segment->relay_vni,
 		.copies = segment->zero,
+		.failed = segment->zero,
 		.packets = skb_packets(skb),
 		.bytes = skb->len,
 		/* What cannot be lengthened. */
@@ -283,19 +295,20 @@ __attribute__((noinline)) int flood_by_device(struct __sk_buff *skb, struct floo
 	};
 
 	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_by_device, &f, 0);
+	flood_count_failed(&f);
 	o->copies += f.copies;
 	return f.resolved;
 }
 
-/* Sends to the remotes that BPF itself can address. frame: the length without
- * the room for the outer headers that is in front now; hash: the flow's. */
-__attribute__((noinline)) int flood_addressed(struct __sk_buff *skb, struct flood_order *o, __u32 frame, __u32 hash)
+/* Sends to the remotes that BPF itself can address. There is room for the outer
+ * headers in front of the frame, and frame is what was read of it before. */
+__attribute__((noinline)) int flood_addressed(struct __sk_buff *skb, struct flood_order *o, const struct outer_frame *frame)
 {
 	struct oc_segment *segment = o ? segment_get(o->segment) : NULL;
 	union encap_header h = {};
 	__u32 uplink;
 
-	if (!segment)
+	if (!segment || !frame)
 		return DROP_SEGMENT_UNKNOWN;
 	struct flood f = {
 		.skb = skb,
@@ -307,15 +320,17 @@ __attribute__((noinline)) int flood_addressed(struct __sk_buff *skb, struct floo
 		.written = segment->vni,
 		.pending = segment->zero,
 		.copies = segment->zero,
+		.failed = segment->zero,
 		.packets = skb_packets(skb),
-		.bytes = frame,
+		.bytes = frame->length,
 	};
 
-	encap_build(&h, &o->eth, frame, f.vni, hash);
+	encap_build(&h, &o->eth, frame, f.vni);
 	if (encap_write(skb, &h))
 		return DROP_ENCAP_FAILED;
 	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_remotes, &f, 0);
 	uplink = f.pending ? flood_address(&f, f.pending) : 0;
+	flood_count_failed(&f);
 	o->copies += f.copies;
 	return uplink ? verdict_redirect(bpf_redirect(uplink, 0)) : VERDICT_SPENT;
 }
@@ -323,14 +338,14 @@ __attribute__((noinline)) int flood_addressed(struct __sk_buff *skb, struct floo
 /* Sends to other hosts; the frame is spent afterwards. */
 static __always_inline int flood_remotes(struct __sk_buff *skb, struct flood_order *o)
 {
-	__u32 frame = skb->len, hash;
+	struct outer_frame frame;
 
 	if (!flood_by_device(skb, o, false))
 		return VERDICT_SPENT;
 	/* Whether a frame can be lengthened shows only when it is tried. */
-	hash = encap_hash(skb);
+	encap_read(skb, &frame);
 	if (encap_make_room(skb, o->typed, true) != ENCAP_REFUSED)
-		return flood_addressed(skb, o, frame, hash);
+		return flood_addressed(skb, o, &frame);
 	/* A guest's own tunnel in a super-frame: the frame is as it was. */
 	flood_by_device(skb, o, true);
 	return VERDICT_SPENT;

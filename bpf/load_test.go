@@ -24,7 +24,7 @@ func TestLoad(t *testing.T) {
 			for _, ipv6 := range []uint8{0, 1} {
 				for _, strip := range []uint32{StripKernel, StripTC} {
 					for _, geneve := range []uint8{0, 1} {
-						constants := Constants{TunnelIfindex: 1, TunnelPortBe: 0xb512, Ipv6: ipv6, Strip: strip, Geneve: geneve}
+						constants := Constants{TunnelIfindex: 1, TunnelPortBe: 0xb512, Ipv6: ipv6, Strip: strip, Geneve: geneve, DscpBack: geneve, Dscp: 0xff * geneve}
 						if err := load(t, program, constants); err != nil {
 							t.Errorf("IPv6 %d, strip %d, Geneve %d: %v", ipv6, strip, geneve, err)
 						}

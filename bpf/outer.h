@@ -7,8 +7,6 @@
 #include "wire_geneve.h"
 #include "wire_vxlan.h"
 
-#define OUTER_TTL 64
-
 /* Both are as long; Geneve's is sent without options. */
 union tunnel_header {
 	struct vxlanhdr vxlan;
@@ -76,7 +74,7 @@ static __always_inline void outer_build_eth(struct ethhdr *eth, const struct oc_
 
 static __always_inline void outer_build_udp(struct udphdr *udp, __u32 len, __u32 hash)
 {
-	udp->source = bpf_htons(oc_config.source_port_min + ((hash ^ hash >> 16) & oc_config.source_port_mask));
+	udp->source = bpf_htons(oc_config.source_port_min + (((__u64)hash * oc_config.source_ports) >> 32));
 	udp->dest = oc_config.tunnel_port_be;
 	udp->len = bpf_htons(len);
 	/* Zero over both families: RFC 7348 wants it so over IPv4, and RFC 6935
@@ -106,21 +104,27 @@ static __always_inline void outer_address_v4(struct outer_v4 *h, const struct oc
 	h->ip.check = ipv4_checksum(&h->ip);
 }
 
-/* frame: bytes of the frame that goes inside, with its Ethernet header. */
-static __always_inline void outer_build_v4(struct outer_v4 *h, const struct ethhdr *inner, __u32 frame, __u32 vni, __u32 hash)
+/* What an outer header says of the frame that goes inside. */
+struct outer_frame {
+	__u32 length; /* bytes, with its Ethernet header */
+	__u32 hash;   /* the flow's */
+	__u8 class;   /* traffic class of the packet */
+};
+
+static __always_inline void outer_build_v4(struct outer_v4 *h, const struct ethhdr *inner, const struct outer_frame *f, __u32 vni)
 {
-	__u32 udp_len = frame + sizeof(h->udp) + sizeof(h->tunnel);
+	__u32 udp_len = f->length + sizeof(h->udp) + sizeof(h->tunnel);
 
 	h->ip.version = 4;
 	h->ip.ihl = 5;
-	h->ip.tos = 0;
+	h->ip.tos = f->class;
 	h->ip.tot_len = bpf_htons(udp_len + sizeof(h->ip));
 	h->ip.id = 0; /* atomic datagram: DF is set (RFC 6864) */
 	h->ip.frag_off = bpf_htons(IP_DF);
-	h->ip.ttl = OUTER_TTL;
+	h->ip.ttl = oc_config.hop_limit;
 	h->ip.protocol = IPPROTO_UDP;
 	h->ip.saddr = config_local_v4();
-	outer_build_udp(&h->udp, udp_len, hash);
+	outer_build_udp(&h->udp, udp_len, f->hash);
 	tunnel_build(&h->tunnel, vni);
 	h->inner = *inner;
 }
@@ -131,25 +135,25 @@ static __always_inline void outer_address_v6(struct outer_v6 *h, const struct oc
 	__builtin_memcpy(&h->ip.daddr, vtep->b, 16);
 }
 
-static __always_inline void outer_build_v6(struct outer_v6 *h, const struct ethhdr *inner, __u32 frame, __u32 vni, __u32 hash)
+static __always_inline void outer_build_v6(struct outer_v6 *h, const struct ethhdr *inner, const struct outer_frame *f, __u32 vni)
 {
-	__u32 udp_len = frame + sizeof(h->udp) + sizeof(h->tunnel);
+	__u32 udp_len = f->length + sizeof(h->udp) + sizeof(h->tunnel);
 
-	*(__be32 *)&h->ip = bpf_htonl(6 << 28);
+	*(__be32 *)&h->ip = bpf_htonl(6 << 28 | (__u32)f->class << 20);
 	h->ip.payload_len = bpf_htons(udp_len);
 	h->ip.nexthdr = IPPROTO_UDP;
-	h->ip.hop_limit = OUTER_TTL;
+	h->ip.hop_limit = oc_config.hop_limit;
 	config_local_v6(&h->ip.saddr);
-	outer_build_udp(&h->udp, udp_len, hash);
+	outer_build_udp(&h->udp, udp_len, f->hash);
 	tunnel_build(&h->tunnel, vni);
 	h->inner = *inner;
 }
 
 /* An outer packet that was read. */
 struct outer {
-	struct oc_addr src;
-	__u32 vni;
+	struct oc_vtep_key from;
 	__u32 room;     /* bytes in front of the inner frame */
+	__u8 class;     /* traffic class */
 	bool ours;      /* to our VTEP and tunnel port */
 	bool irregular; /* options, or bytes behind the datagram: the kernel's own device takes it */
 };
@@ -172,7 +176,7 @@ static __always_inline enum oc_drop outer_read_udp(struct cursor *c, void *start
 		return DROP_TUNNEL_TRUNCATED;
 	if (len != payload)
 		o->irregular = true;
-	drop = oc_config.geneve ? geneve_read(c, len - sizeof(*udp), &o->vni) : vxlan_read(c, &o->vni);
+	drop = oc_config.geneve ? geneve_read(c, len - sizeof(*udp), &o->from.vni) : vxlan_read(c, &o->from.vni);
 	o->room = c->pos - start;
 	return drop;
 }
@@ -203,7 +207,8 @@ static __always_inline enum oc_drop outer_read(struct cursor *c, __u32 frame, st
 			return DROP_NONE;
 		if (!config_is_local_v6(&ip->daddr))
 			return DROP_NONE;
-		__builtin_memcpy(o->src.b, &ip->saddr, 16);
+		__builtin_memcpy(o->from.addr.b, &ip->saddr, 16);
+		o->class = bpf_ntohs(*(__be16 *)ip) >> 4;
 		payload = bpf_ntohs(ip->payload_len);
 		behind = have - sizeof(*ip);
 		if (parse_ipv6_extensions(c, ip->nexthdr) != IPPROTO_UDP)
@@ -227,7 +232,8 @@ static __always_inline enum oc_drop outer_read(struct cursor *c, __u32 frame, st
 	if (ip->daddr != config_local_v4() ||
 	    ip->protocol != IPPROTO_UDP || ipv4_is_fragment(ip))
 		return DROP_NONE;
-	addr_from_v4(&o->src, ip->saddr);
+	addr_from_v4(&o->from.addr, ip->saddr);
+	o->class = ip->tos;
 	head = ip->ihl * 4;
 	total = bpf_ntohs(ip->tot_len);
 	if (head != sizeof(*ip) || total != have)

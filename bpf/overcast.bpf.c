@@ -48,7 +48,7 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 		return DROP_FRAME_RUNT;
 	if (parse_is_cut(c, eth.h_proto, skb->len - sizeof(eth)))
 		return DROP_FRAME_CUT;
-	drop = policy_source(skb, port, segment, eth.h_source);
+	drop = policy_source(skb, port, segment, &eth);
 	if (drop)
 		return drop;
 	stats_in(OC_STATS_SEGMENTS + port->segment, skb_packets(skb), skb->len);
@@ -85,53 +85,62 @@ int oc_uplink_xdp(struct xdp_md *ctx)
 	return verdict_xdp(ctx, strip_xdp(ctx), 0);
 }
 
-/* Delivers a frame that is bare already. */
-static __always_inline int deliver_bare(struct __sk_buff *skb, struct delivery *d)
+/* Reads a frame that is bare already, and decides where it goes. */
+static __always_inline int deliver_bare(struct __sk_buff *skb, struct ethhdr *eth, struct delivery *d)
 {
 	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
-	struct ethhdr eth __attribute__((aligned(8))), *at = parse_eth(&c);
+	struct ethhdr *at = parse_eth(&c);
 	enum oc_drop drop;
 
 	if (!at)
 		return DROP_FRAME_RUNT;
-	eth_copy(&eth, at);
-	drop = deliver_resolve(&eth, d);
-	return drop ? (int)drop : deliver_send(skb, &eth, d, true);
+	eth_copy(eth, at);
+	drop = deliver_resolve(eth, d);
+	return drop ? (int)drop : VERDICT_DELIVER;
 }
 
 /* What came over the underlay; all that is not ours passes untouched. */
 SEC("tc")
 int oc_uplink_in(struct __sk_buff *skb)
 {
+	struct ethhdr eth __attribute__((aligned(8)));
 	struct delivery d = {};
-	int verdict = strip_is_done(skb, &d) ? deliver_bare(skb, &d) : strip_tc(skb, &d);
+	bool typed = true;
+	int verdict = strip_is_done(skb, &d) ? deliver_bare(skb, &eth, &d) : strip_tc(skb, &eth, &d, &typed);
 
+	if (verdict == VERDICT_DELIVER)
+		verdict = deliver_send(skb, &eth, &d, typed);
 	return verdict_tc(skb, verdict, d.segment);
 }
 
-static __always_inline int tunnel_receive(struct __sk_buff *skb, struct delivery *d)
+static __always_inline int tunnel_receive(struct __sk_buff *skb, struct ethhdr *eth, struct delivery *d)
 {
-	struct oc_addr src = {};
+	struct oc_vtep_key from = {};
 	struct oc_vtep found;
 	enum oc_drop drop;
-	__u32 vni;
+	__u8 class;
 
-	drop = tunnel_source(skb, &vni, &src);
+	drop = tunnel_source(skb, &from, &class);
 	if (drop)
 		return drop;
-	drop = segment_of(vni, &src, &found);
+	drop = segment_of(&from, &found);
 	if (drop)
 		return drop;
 	deliver_from(d, found.segment, found.remote);
-	return deliver_bare(skb, d);
+	if (strip_take_dscp(skb, class))
+		return DROP_STRIP_FAILED;
+	return deliver_bare(skb, eth, d);
 }
 
 /* What the kernel's tunnel device stripped. Nothing from it reaches the host's own stack. */
 SEC("tc")
 int oc_tunnel_in(struct __sk_buff *skb)
 {
+	struct ethhdr eth __attribute__((aligned(8)));
 	struct delivery d = {};
-	int verdict = tunnel_receive(skb, &d);
+	int verdict = tunnel_receive(skb, &eth, &d);
 
+	if (verdict == VERDICT_DELIVER)
+		verdict = deliver_send(skb, &eth, &d, true);
 	return verdict_tc(skb, verdict, d.segment);
 }

@@ -40,17 +40,19 @@ type overcastOcConstants struct {
 		_ structs.HostLayout
 		B [16]uint8
 	}
-	TunnelIfindex  uint32
-	TunnelPortBe   uint16
-	SourcePortMin  uint16
-	SourcePortMask uint16
-	Ipv6           uint8
-	Geneve         uint8
-	DecapFlags     uint8
-	_              [3]byte
-	Strip          uint32
-	FdbMask        uint32
-	XdpUplinks     [4]uint32
+	TunnelIfindex uint32
+	TunnelPortBe  uint16
+	SourcePortMin uint16
+	SourcePorts   uint16
+	Ipv6          uint8
+	HopLimit      uint8
+	Dscp          uint8
+	DscpBack      uint8
+	Geneve        uint8
+	DecapFlags    uint8
+	Strip         uint32
+	FdbMask       uint32
+	XdpUplinks    [4]uint32
 }
 
 type overcastOcCopyCount struct {
@@ -113,7 +115,8 @@ const (
 	overcastOcDropDROP_TUNNEL_CONTROL              overcastOcDrop = 40
 	overcastOcDropDROP_TUNNEL_PROTOCOL             overcastOcDrop = 41
 	overcastOcDropDROP_TUNNEL_OPTION               overcastOcDrop = 42
-	overcastOcDropDROP_COUNT                       overcastOcDrop = 43
+	overcastOcDropDROP_TUNNEL_CONGESTED            overcastOcDrop = 43
+	overcastOcDropDROP_COUNT                       overcastOcDrop = 44
 )
 
 type overcastOcDropCount struct {

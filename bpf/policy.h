@@ -12,8 +12,9 @@ static __always_inline bool mac_is_agents(const __u8 *mac)
 
 /* Judges the source MAC of a frame from a port, and learns it where that is asked for. */
 static __always_inline enum oc_drop policy_source(const struct __sk_buff *skb, const struct oc_port *port,
-						  const struct oc_segment *segment, const __u8 *mac)
+						  const struct oc_segment *segment, const struct ethhdr *eth)
 {
+	const __u8 *mac = eth->h_source;
 	struct oc_fdb_entry owner;
 
 	if (port->flags & OC_PORT_MAC && mac_equal(mac, port->mac))
@@ -27,6 +28,6 @@ static __always_inline enum oc_drop policy_source(const struct __sk_buff *skb, c
 	if (port->flags & OC_PORT_MAC && !(port->flags & OC_PORT_ANY))
 		return DROP_PORT_SPOOF;
 	if (segment->flags & OC_SEGMENT_LEARNING)
-		fdb_learn(port->segment, mac, OC_KIND_PORT, skb->ifindex);
+		fdb_learn(port->segment, eth, OC_KIND_PORT, skb->ifindex);
 	return DROP_NONE;
 }

@@ -54,11 +54,11 @@ __attribute__((noinline)) int remote_send(struct __sk_buff *skb, const struct et
 {
 	struct oc_segment *segment = segment_get(id);
 	struct oc_remote *remote = remote_get(to);
-	__u32 frame = skb->len, vni;
+	struct outer_frame f;
+	__u32 vni;
 	const struct oc_path *path;
 	union encap_header h = {};
 	enum encap_room room;
-	__u32 hash;
 
 	if (!segment || !eth)
 		return DROP_SEGMENT_UNKNOWN;
@@ -70,12 +70,12 @@ __attribute__((noinline)) int remote_send(struct __sk_buff *skb, const struct et
 		return DROP_REMOTE_UNREACHABLE;
 	if (!pmtu_fits(skb, segment->mtu))
 		return DROP_MTU_UNANSWERABLE;
-	remote_count_out(skb, to, skb_packets(skb), frame);
-	hash = encap_hash(skb);
+	remote_count_out(skb, to, skb_packets(skb), skb->len);
+	encap_read(skb, &f);
 	room = path->flags & OC_PATH_ETHERNET ? encap_make_room(skb, true, path->flags & OC_PATH_MACS) : ENCAP_REFUSED;
 	if (room == ENCAP_REFUSED)
 		return remote_send_by_device(skb, vni, &remote->vtep);
-	encap_build(&h, eth, frame, vni, hash);
+	encap_build(&h, eth, &f, vni);
 	encap_address(&h, path, &remote->vtep);
 	if (encap_write(skb, &h))
 		return DROP_ENCAP_FAILED;

@@ -13,11 +13,12 @@ static __always_inline struct oc_segment *segment_get(__u32 id)
 }
 
 /* Finds the segment and the remote of a tunnel packet: one lookup for the
- * packet that belongs, more to name the reason of one that does not. */
-static __always_inline enum oc_drop segment_of(__u32 vni, const struct oc_addr *src, struct oc_vtep *found)
+ * packet that belongs, more to name the reason of one that does not, which spend
+ * the key. */
+static __always_inline enum oc_drop segment_of(struct oc_vtep_key *from, struct oc_vtep *found)
 {
-	struct oc_vtep_key key = {.vni = vni, .addr = *src};
-	struct oc_vtep *member = vni ? bpf_map_lookup_elem(&oc_vteps, &key) : NULL;
+	__u32 vni = from->vni;
+	struct oc_vtep *member = vni ? bpf_map_lookup_elem(&oc_vteps, from) : NULL;
 
 	if (member) {
 		*found = *member;
@@ -25,8 +26,8 @@ static __always_inline enum oc_drop segment_of(__u32 vni, const struct oc_addr *
 	}
 	if (!bpf_map_lookup_elem(&oc_vnis, &vni))
 		return DROP_VNI_UNKNOWN;
-	key.vni = 0;
-	return bpf_map_lookup_elem(&oc_vteps, &key) ? DROP_VTEP_NOT_MEMBER : DROP_VTEP_UNKNOWN;
+	from->vni = 0;
+	return bpf_map_lookup_elem(&oc_vteps, from) ? DROP_VTEP_NOT_MEMBER : DROP_VTEP_UNKNOWN;
 }
 
 /* A super-frame counts as the packets that it is made of. */

@@ -60,15 +60,49 @@ static __always_inline bool strip_flags(__be16 proto, __u32 frame, __u64 *flags,
 	return left >= sizeof(struct iphdr);
 }
 
-static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
+/* Gives a bare frame another traffic class. */
+static __always_inline long strip_store_class(struct __sk_buff *skb, __be16 proto, __u8 class)
+{
+	const __u32 at = sizeof(struct ethhdr);
+	__be16 old, new;
+
+	if (bpf_skb_load_bytes(skb, at, &old, sizeof(old)))
+		return -1;
+	if (proto == bpf_htons(ETH_P_IPV6)) {
+		new = tclass_in_v6(old, class);
+		return bpf_skb_store_bytes(skb, at, &new, sizeof(new), BPF_F_RECOMPUTE_CSUM);
+	}
+	new = (old & bpf_htons(0xff00)) | bpf_htons(class);
+	return bpf_l3_csum_replace(skb, at + __builtin_offsetof(struct iphdr, check), old, new, sizeof(new)) ?:
+	       bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0);
+}
+
+/* Gives a frame that the tunnel device has stripped the DSCP of its packet, where
+ * that is wanted. The device has seen to the marks. */
+static __always_inline long strip_take_dscp(struct __sk_buff *skb, __u8 outer)
+{
+	struct cursor c = {.pos = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
+	struct ethhdr *eth = parse_eth(&c);
+	__u8 class, now;
+
+	if (!oc_config.dscp_back || !eth || !tclass_is_ip(eth->h_proto))
+		return 0;
+	class = tclass_read(c, eth->h_proto);
+	now = (outer & ~TCLASS_ECN) | (class & TCLASS_ECN);
+	return now == class ? 0 : strip_store_class(skb, eth->h_proto, now);
+}
+
+/* Strips a packet of ours. inner, typed: of the frame that is left; see port_send. */
+static __always_inline int strip_tc(struct __sk_buff *skb, struct ethhdr *inner, struct delivery *d, bool *typed)
 {
 	struct oc_vtep found;
-	struct ethhdr inner __attribute__((aligned(8))), *eth;
+	struct ethhdr *eth;
 	struct outer o;
 	struct cursor c;
 	enum oc_drop drop;
 	__u64 flags;
-	bool typed;
+	__u8 class;
+	int now;
 
 	if (skb->vlan_present)
 		return VERDICT_PASS;
@@ -80,7 +114,7 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
 		return VERDICT_PASS;
 	if (drop)
 		return drop;
-	drop = segment_of(o.vni, &o.src, &found);
+	drop = segment_of(&o.from, &found);
 	if (drop)
 		return drop;
 	deliver_from(d, found.segment, found.remote);
@@ -91,17 +125,22 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct delivery *d)
 	/* A merged frame keeps the marks of its tunnel through adjust_room, so a
 	 * tap or a forwarding guest would get it wrong. */
 	if (oc_config.strip != OC_STRIP_TC || o.irregular || skb->gso_size || !eth ||
-	    !strip_flags(eth->h_proto, skb->len - o.room, &flags, &typed))
+	    !strip_flags(eth->h_proto, skb->len - o.room, &flags, typed))
 		return oc_config.tunnel_ifindex ? VERDICT_PASS : DROP_DEVICE_MISSING;
 
-	eth_copy(&inner, eth);
-	drop = deliver_resolve(&inner, d);
+	class = tclass_read(c, eth->h_proto);
+	now = tclass_is_ip(eth->h_proto) ? tclass_inner(class, o.class) : class;
+	if (now < 0)
+		return DROP_TUNNEL_CONGESTED;
+	eth_copy(inner, eth);
+	drop = deliver_resolve(inner, d);
 	if (drop)
 		return drop;
 	/* It takes away what is behind the outer Ethernet header, which then
 	 * becomes the inner one. */
 	if (bpf_skb_adjust_room(skb, -(int)o.room, BPF_ADJ_ROOM_MAC, flags) ||
-	    bpf_skb_store_bytes(skb, 0, &inner, sizeof(inner), 0))
+	    bpf_skb_store_bytes(skb, 0, inner, sizeof(*inner), 0) ||
+	    (now != class && strip_store_class(skb, inner->h_proto, now)))
 		return DROP_STRIP_FAILED;
-	return deliver_send(skb, &inner, d, typed);
+	return VERDICT_DELIVER;
 }

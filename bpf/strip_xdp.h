@@ -5,8 +5,36 @@
  */
 #pragma once
 
+#include "checksum.h"
 #include "segment.h"
+#include "tclass.h"
 #include "verdict.h"
+
+/* Gives the inner frame the traffic class that follows from the packet's. The
+ * cursor stands behind its Ethernet header. Returns false if it must be lost. */
+static __always_inline bool strip_class(struct cursor c, __be16 proto, __u8 outer)
+{
+	struct iphdr *ip = c.pos; /* of an IPv6 header only the first word is used */
+	__be16 *word = c.pos, old;
+	int class;
+
+	if (!tclass_is_ip(proto) || (void *)(ip + 1) > c.end)
+		return true;
+	old = *word;
+	class = tclass_inner(tclass_of(old, proto), outer);
+	if (class < 0)
+		return false;
+	if (class == tclass_of(old, proto))
+		return true;
+	if (proto == bpf_htons(ETH_P_IPV6)) {
+		*word = tclass_in_v6(old, class);
+		return true;
+	}
+	ip->tos = class;
+	/* RFC 1624. */
+	ip->check = ~checksum_fold((__u64)(__u16)~ip->check + (__u16)~old + *word);
+	return true;
+}
 
 static __always_inline int strip_xdp(struct xdp_md *ctx)
 {
@@ -22,12 +50,14 @@ static __always_inline int strip_xdp(struct xdp_md *ctx)
 		return VERDICT_PASS;
 	if (drop)
 		return drop;
-	drop = segment_of(o.vni, &o.src, &found);
+	drop = segment_of(&o.from, &found);
 	if (drop)
 		return drop;
 	eth = parse_eth(&c);
 	if (eth && parse_is_cut(c, eth->h_proto, len - o.room - sizeof(*eth)))
 		return DROP_FRAME_CUT;
+	if (eth && !o.irregular && !strip_class(c, eth->h_proto, o.class))
+		return DROP_TUNNEL_CONGESTED;
 	/* oc_uplink_in and the tunnel device take what is not plain, and all of it
 	 * where the driver has no room for metadata. */
 	if (o.irregular || !eth ||

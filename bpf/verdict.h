@@ -14,10 +14,12 @@ enum verdict {
 	VERDICT_PASS = 0,      /* not ours: on to the next program, untouched */
 	VERDICT_REDIRECT = -1, /* bpf_redirect or its kin has been called */
 	VERDICT_SPENT = -2,    /* its copies are on their way; free the original */
+	VERDICT_DELIVER = -3,  /* bare, and it is known where it goes: to be sent there yet */
 };
 
-/* A function of its own to the verifier: what follows does not depend on it. */
-__attribute__((noinline)) int drop_count(__u32 reason, __u32 ifindex, __u32 segment, __u32 bytes)
+/* Counts packets and their bytes together. A function of its own to the verifier:
+ * what follows does not depend on it. */
+__attribute__((noinline)) int drop_count_all(__u32 reason, __u32 ifindex, __u32 segment, __u32 packets, __u64 bytes)
 {
 	struct oc_drop_key key = {.reason = reason, .ifindex = ifindex, .segment = segment};
 	struct oc_drop_count *count, first = {};
@@ -35,9 +37,14 @@ __attribute__((noinline)) int drop_count(__u32 reason, __u32 ifindex, __u32 segm
 		if (!count)
 			return 0;
 	}
-	count->packets++;
+	count->packets += packets;
 	count->bytes += bytes;
 	return 0;
+}
+
+static __always_inline void drop_count(__u32 reason, __u32 ifindex, __u32 segment, __u32 bytes)
+{
+	drop_count_all(reason, ifindex, segment, 1, bytes);
 }
 
 static __always_inline int verdict_redirect(long ret)

@@ -41,7 +41,7 @@ func testState() *policy.State {
 	remote := policy.Remote{Name: "b", VTEP: netip.MustParseAddr("192.0.2.2"), Zone: "az1"}
 	return &policy.State{
 		Host:    policy.Host{Name: "a", VTEP: netip.MustParseAddr("192.0.2.1")},
-		Tunnel:  policy.Tunnel{Port: 4789},
+		Tunnel:  policy.DefaultTunnel(policy.VXLAN),
 		Remotes: []policy.Remote{remote},
 		Segments: []policy.Segment{{Environment: "shop", Name: "lan", VNI: 4500, Remotes: []netip.Addr{remote.VTEP}, Ports: []policy.Port{late, port},
 			FDB: []policy.Entry{{MAC: port.MAC, Port: "web"}, {MAC: late.MAC, Port: "late"}, {MAC: policy.MAC{2, 0, 0, 0, 0, 9}, VTEP: remote.VTEP}}}},

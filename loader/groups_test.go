@@ -44,7 +44,7 @@ func newGroupsWorld(t *testing.T, multicast policy.Multicast) *groupsWorld {
 	port := func(name string) policy.Port { return policy.Port{Name: name, Interface: name} }
 	w.state = &policy.State{
 		Host:    policy.Host{Name: "a", VTEP: netip.MustParseAddr("127.0.0.1")},
-		Tunnel:  policy.Tunnel{Port: 4789},
+		Tunnel:  policy.DefaultTunnel(policy.VXLAN),
 		Remotes: []policy.Remote{{Name: "b", VTEP: netip.MustParseAddr("127.0.0.2")}, {Name: "c", VTEP: netip.MustParseAddr("127.0.0.3")}},
 	}
 	w.state.Segments = []policy.Segment{{

@@ -223,7 +223,7 @@ func TestXDPHook(t *testing.T) {
 		t.Error("the pin stayed")
 	}
 	// Native or not at all.
-	tunnel, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
+	tunnel, err := ensureTunnel(policy.DefaultTunnel(policy.VXLAN), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

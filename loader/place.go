@@ -67,12 +67,14 @@ func noDevice(e policy.Encapsulation) string {
 func (d *Datapath) wantedConstants() bpf.Constants {
 	local := d.local()
 	c := bpf.Constants{
-		Magic:          d.magic,
-		TunnelIfindex:  d.tunnel.ifindex(),
-		TunnelPortBe:   networkOrder(d.state.Tunnel.Port),
-		SourcePortMin:  SourcePortMin,
-		SourcePortMask: SourcePortMask,
-		Strip:          bpf.StripTC,
+		Magic:         d.magic,
+		TunnelIfindex: d.tunnel.ifindex(),
+		TunnelPortBe:  networkOrder(d.state.Tunnel.Port),
+		SourcePortMin: d.state.Tunnel.SourcePorts.First,
+		SourcePorts:   uint16(d.state.Tunnel.SourcePorts.Count()),
+		HopLimit:      d.state.Tunnel.HopLimit,
+		Dscp:          uint8(d.state.Tunnel.DSCP),
+		Strip:         bpf.StripTC,
 	}
 	c.Local.B = bpf.AddrFrom(local).B
 	if d.tunnel.held != nil {
@@ -83,6 +85,9 @@ func (d *Datapath) wantedConstants() bpf.Constants {
 	}
 	if d.state.Tunnel.Encapsulation == policy.Geneve {
 		c.Geneve = 1
+	}
+	if d.state.Tunnel.DSCPBack {
+		c.DscpBack = 1
 	}
 	if d.features.DecapFlags {
 		c.DecapFlags = 1

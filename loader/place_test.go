@@ -307,7 +307,7 @@ func TestTunnelIsRenamed(t *testing.T) {
 		t.Errorf("the tunnel device is %+v", l.Attrs())
 	}
 	rename()
-	if _, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0); err == nil || !strings.Contains(err.Error(), "UDP port 4789 is held by the VXLAN device mine0") {
+	if _, err := ensureTunnel(policy.DefaultTunnel(policy.VXLAN), 0); err == nil || !strings.Contains(err.Error(), "UDP port 4789 is held by the VXLAN device mine0") {
 		t.Errorf("got %v", err)
 	}
 	if err := d.Refresh(); err != nil {

@@ -86,12 +86,6 @@ func ensureTunnel(t policy.Tunnel, known int) (netlink.Link, error) {
 	return created, nil
 }
 
-// isTunnel tells whether a device is the one that newTunnel describes.
-func isTunnel(device netlink.Link, t policy.Tunnel) bool {
-	have, flowBased := tunnelOf(device)
-	return flowBased && have == t
-}
-
 // isTunnelKind tells whether a device is of any encapsulation that we carry.
 func isTunnelKind(device netlink.Link) bool {
 	return slices.Contains([]string{"vxlan", "geneve"}, device.Type())

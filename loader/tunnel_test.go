@@ -16,7 +16,7 @@ import (
 
 func TestTunnelDevice(t *testing.T) {
 	enterNamespace(t)
-	device, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
+	device, err := ensureTunnel(policy.DefaultTunnel(policy.VXLAN), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,11 +45,13 @@ func TestTunnelDevice(t *testing.T) {
 	}
 
 	// The same port: the same device, left as it is. Another: another one.
-	again, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
+	again, err := ensureTunnel(policy.DefaultTunnel(policy.VXLAN), 0)
 	if err != nil || again.Attrs().Index != link.Attrs().Index || again.Attrs().Flags&1 == 0 {
 		t.Errorf("asked again, got %+v, %v", again, err)
 	}
-	other, err := ensureTunnel(policy.Tunnel{Port: 4790}, 0)
+	elsewhere := policy.DefaultTunnel(policy.VXLAN)
+	elsewhere.Port = 4790
+	other, err := ensureTunnel(elsewhere, 0)
 	if err != nil || other.Attrs().Index == link.Attrs().Index || other.(*netlink.Vxlan).Port != 4790 {
 		t.Errorf("for another port, got %+v, %v", other, err)
 	}
@@ -64,7 +66,7 @@ func TestTunnelDeviceInTheWay(t *testing.T) {
 	if err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: 7, Port: 4789}); err != nil {
 		t.Fatal(err)
 	}
-	device, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
+	device, err := ensureTunnel(policy.DefaultTunnel(policy.VXLAN), 0)
 	if err != nil || !device.(*netlink.Vxlan).FlowBased {
 		t.Errorf("got %+v, %v", device, err)
 	}
@@ -72,7 +74,7 @@ func TestTunnelDeviceInTheWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := addDevice(t, TunnelDevice, 1500)
-	if _, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0); err == nil || err.Error() != "device oc0 is a veth and not ours: rename or remove it" {
+	if _, err := ensureTunnel(policy.DefaultTunnel(policy.VXLAN), 0); err == nil || err.Error() != "device oc0 is a veth and not ours: rename or remove it" {
 		t.Errorf("got %v", err)
 	}
 	if left, err := netlink.LinkByName(TunnelDevice); err != nil || left.Attrs().Index != other.Attrs().Index {
@@ -88,7 +90,7 @@ func TestPortHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	holder := linkUp(t, "flannel.1")
-	device, err := ensureTunnel(policy.Tunnel{Port: 4789}, 0)
+	device, err := ensureTunnel(policy.DefaultTunnel(policy.VXLAN), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

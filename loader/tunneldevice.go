@@ -12,13 +12,6 @@ import (
 	"overcast/policy"
 )
 
-// The range of outer UDP source ports, which carry the inner flows' hashes:
-// the dynamic ports, as RFC 7348 section 5 wants it. A hash is masked and added.
-const (
-	SourcePortMin  = 49152
-	SourcePortMask = 16383
-)
-
 // newTunnel describes the kernel's device of an encapsulation, in metadata mode:
 // remote and VNI come with each frame.
 func newTunnel(t policy.Tunnel) netlink.Link {
@@ -33,8 +26,8 @@ func newTunnel(t policy.Tunnel) netlink.Link {
 		LinkAttrs: attrs,
 		FlowBased: true,
 		Port:      int(t.Port),
-		PortLow:   SourcePortMin,
-		PortHigh:  SourcePortMin + SourcePortMask,
+		PortLow:   int(t.SourcePorts.First),
+		PortHigh:  int(t.SourcePorts.Last),
 		// Our own packets have no outer checksum; see outer.h.
 		UDP6ZeroCSumRx: true,
 	}
@@ -53,16 +46,30 @@ func knowsTunnel(t policy.Tunnel) bool {
 	return !errors.Is(err, unix.EOPNOTSUPP)
 }
 
-// tunnelOf tells what a device carries, and whether it is in metadata mode. A
+// carrier is what a tunnel device carries.
+type carrier struct {
+	encapsulation policy.Encapsulation
+	port          uint16
+	sources       policy.Ports // of VXLAN
+}
+
+// carrierOf tells what a device carries, and whether it is in metadata mode. A
 // device of any other kind gives port 0.
-func tunnelOf(device netlink.Link) (policy.Tunnel, bool) {
+func carrierOf(device netlink.Link) (carrier, bool) {
 	switch d := device.(type) {
 	case *netlink.Vxlan:
-		return policy.Tunnel{Encapsulation: policy.VXLAN, Port: uint16(d.Port)}, d.FlowBased
+		return carrier{policy.VXLAN, uint16(d.Port), policy.Ports{First: uint16(d.PortLow), Last: uint16(d.PortHigh)}}, d.FlowBased
 	case *netlink.Geneve:
-		return policy.Tunnel{Encapsulation: policy.Geneve, Port: d.Dport}, d.FlowBased
+		return carrier{policy.Geneve, d.Dport, policy.Ports{}}, d.FlowBased
 	}
-	return policy.Tunnel{}, false
+	return carrier{}, false
+}
+
+// isTunnel tells whether a device is the one that newTunnel describes.
+func isTunnel(device netlink.Link, t policy.Tunnel) bool {
+	want, _ := carrierOf(newTunnel(t))
+	have, flowBased := carrierOf(device)
+	return flowBased && have == want
 }
 
 // portHolder names the tunnel device that has a UDP port open, as far as it
@@ -77,11 +84,11 @@ func portHolder(port uint16) string {
 			continue
 		}
 		// A flow-based one keeps others from being made also while it is down.
-		t, flowBased := tunnelOf(l)
-		if t.Port != port || !flowBased && l.Attrs().RawFlags&unix.IFF_UP == 0 {
+		c, flowBased := carrierOf(l)
+		if c.port != port || !flowBased && l.Attrs().RawFlags&unix.IFF_UP == 0 {
 			continue
 		}
-		return fmt.Sprintf("the %s device %s", t.Encapsulation.Title(), l.Attrs().Name)
+		return fmt.Sprintf("the %s device %s", c.encapsulation.Title(), l.Attrs().Name)
 	}
 	return "another program or device"
 }

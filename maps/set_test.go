@@ -70,7 +70,7 @@ func testPath(i int) bpf.Path {
 // newState is a state of host-1 with these segments; its remotes are those of
 // the segments.
 func newState(segments ...policy.Segment) *policy.State {
-	s := &policy.State{Host: testHost(1), Tunnel: policy.Tunnel{Port: 4789}, Segments: segments}
+	s := &policy.State{Host: testHost(1), Tunnel: policy.DefaultTunnel(policy.VXLAN), Segments: segments}
 	seen := make(map[netip.Addr]bool)
 	for _, segment := range segments {
 		for _, vtep := range segment.Remotes {

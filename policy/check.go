@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -37,7 +38,7 @@ const maxLimit = 1 << 24
 // be spread over them. The error is Problems, all of them.
 func Parse(docs []Document) (*Model, error) {
 	c := &checker{
-		model:        &Model{Tunnel: Tunnel{Port: VXLAN.DefaultPort()}, hosts: make(map[string]int)},
+		model:        &Model{Tunnel: DefaultTunnel(VXLAN), hosts: make(map[string]int)},
 		vteps:        make(map[netip.Addr]Position),
 		hosts:        make(map[string]Position),
 		environments: make(map[string]Position),
@@ -123,11 +124,17 @@ func (c *checker) tunnel(v value) {
 	if v.node == nil {
 		return
 	}
-	fields := c.fields(v, "encapsulation", "port")
-	t := Tunnel{Encapsulation: c.encapsulation(fields["encapsulation"])}
-	t.Port = t.Encapsulation.DefaultPort()
+	fields := c.fields(v, "encapsulation", "port", "dscp", "dscp_back", "hop_limit", "source_ports")
+	t := DefaultTunnel(c.encapsulation(fields["encapsulation"]))
 	if port, ok := c.number(fields["port"], 1, 65535); ok {
 		t.Port = uint16(port)
+	}
+	if limit, ok := c.number(fields["hop_limit"], 1, 255); ok {
+		t.HopLimit = uint8(limit)
+	}
+	t.DSCP, t.DSCPBack = c.dscp(fields["dscp"]), c.boolean(fields["dscp_back"])
+	if ports, ok := c.portRange(fields["source_ports"]); ok {
+		t.SourcePorts = ports
 	}
 	if c.tunnelAt != nil && t != c.model.Tunnel {
 		c.problem(v, "the same for all hosts", "differs from the one at %s", *c.tunnelAt)
@@ -149,6 +156,32 @@ func (c *checker) encapsulation(v value) Encapsulation {
 		return VXLAN
 	}
 	return Encapsulation(i)
+}
+
+// dscp reads a code point, or that it is copied.
+func (c *checker) dscp(v value) int {
+	if v.node != nil && v.node.Value == "copy" {
+		return CopyDSCP
+	}
+	n, _ := c.numberFor(v, 0, 63, "copy, or a number from 0 to 63")
+	return int(n)
+}
+
+// portRange reads a range of UDP ports.
+func (c *checker) portRange(v value) (Ports, bool) {
+	const want = "two ports from 1024 to 65535 with a dash between them, the lower one first, like 49152-65535"
+	s, ok := c.text(v, want)
+	if !ok {
+		return Ports{}, false
+	}
+	low, high, _ := strings.Cut(s, "-")
+	first, err := strconv.ParseUint(low, 10, 16)
+	last, also := strconv.ParseUint(high, 10, 16)
+	if err != nil || also != nil || first < 1024 || last < first {
+		c.problem(v, want, "%q", s)
+		return Ports{}, false
+	}
+	return Ports{uint16(first), uint16(last)}, true
 }
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62})$`)

@@ -37,6 +37,29 @@ func (e Encapsulation) DefaultPort() uint16 {
 type Tunnel struct {
 	Encapsulation Encapsulation
 	Port          uint16 // UDP, in host byte order
+	DSCP          int    // of the packets, 0 to 63, or CopyDSCP
+	DSCPBack      bool   // a frame gets the DSCP of the packet that it came in
+	HopLimit      uint8  // of the packets
+	SourcePorts   Ports  // among which flows are spread
+}
+
+// CopyDSCP stands for the DSCP of the frame (RFC 2983, the uniform model).
+const CopyDSCP = -1
+
+// Ports is a range of UDP ports, in host byte order, with both ends.
+type Ports struct {
+	First, Last uint16
+}
+
+// Count is how many ports there are, at most 65535.
+func (p Ports) Count() int {
+	return int(p.Last) - int(p.First) + 1
+}
+
+// DefaultTunnel is a tunnel of which only the encapsulation is told. Flows are
+// spread over the dynamic ports, as RFC 7348 5 and RFC 8926 3.3 want it.
+func DefaultTunnel(e Encapsulation) Tunnel {
+	return Tunnel{Encapsulation: e, Port: e.DefaultPort(), HopLimit: 64, SourcePorts: Ports{49152, 65535}}
 }
 
 // Host is a machine with a tunnel endpoint.

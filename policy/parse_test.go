@@ -71,14 +71,14 @@ func TestState(t *testing.T) {
 	}
 	wants := map[string]*State{
 		"host-a": {
-			Host: a, Tunnel: Tunnel{VXLAN, 4789}, Remotes: []Remote{b, tor},
+			Host: a, Tunnel: DefaultTunnel(VXLAN), Remotes: []Remote{b, tor},
 			Segments: []Segment{{Environment: "shop", Name: "lan", VNI: 4500, Learning: true, Multicast: DefaultMulticast(), NeighborAnswers: true,
 				Remotes: []netip.Addr{b.VTEP, tor.VTEP}, Ports: []Port{client},
 				FDB:       []Entry{{MAC: clientMAC, Port: "client"}, {MAC: webMAC, VTEP: b.VTEP}, {MAC: clientExtra, Port: "client"}},
 				Neighbors: neighbors(Neighbor{Port: "client"}, Neighbor{VTEP: b.VTEP})}},
 		},
 		"host-b": {
-			Host: b, Tunnel: Tunnel{VXLAN, 4789}, Remotes: []Remote{a, tor},
+			Host: b, Tunnel: DefaultTunnel(VXLAN), Remotes: []Remote{a, tor},
 			Segments: []Segment{{Environment: "shop", Name: "lan", VNI: 4500, Learning: true, Multicast: DefaultMulticast(), NeighborAnswers: true,
 				Remotes: []netip.Addr{a.VTEP, tor.VTEP}, Ports: []Port{cluster, web},
 				FDB:       []Entry{{MAC: clientMAC, VTEP: a.VTEP}, {MAC: webMAC, Port: "web"}, {MAC: clientExtra, VTEP: a.VTEP}},
@@ -239,26 +239,57 @@ func TestReadDocuments(t *testing.T) {
 }
 
 func TestEmptyDocuments(t *testing.T) {
-	if model, err := parse(t, "", "# nothing\n", "---\n"); err != nil || model.Tunnel != (Tunnel{VXLAN, 4789}) {
+	if model, err := parse(t, "", "# nothing\n", "---\n"); err != nil || model.Tunnel != DefaultTunnel(VXLAN) {
 		t.Errorf("got %+v, %v", model, err)
 	}
 }
 
-// Each encapsulation has the port that IANA gave it, unless another is set.
-func TestEncapsulation(t *testing.T) {
-	for text, want := range map[string]Tunnel{
-		"tunnel: {encapsulation: vxlan}\n":              {VXLAN, 4789},
-		"tunnel: {encapsulation: geneve}\n":             {Geneve, 6081},
-		"tunnel: {encapsulation: geneve, port: 4789}\n": {Geneve, 4789},
-		"tunnel: {port: 6081}\n":                        {VXLAN, 6081},
+// Each encapsulation has the port that IANA gave it, and the packets are as
+// everybody's, unless something else is set.
+func TestTunnel(t *testing.T) {
+	for text, want := range map[string]func(*Tunnel){
+		"{}":                                   func(*Tunnel) {},
+		"{encapsulation: vxlan}":               func(*Tunnel) {},
+		"{encapsulation: geneve}":              func(t *Tunnel) { *t = DefaultTunnel(Geneve) },
+		"{encapsulation: geneve, port: 4789}":  func(t *Tunnel) { *t = DefaultTunnel(Geneve); t.Port = 4789 },
+		"{port: 6081}":                         func(t *Tunnel) { t.Port = 6081 },
+		"{dscp: 46}":                           func(t *Tunnel) { t.DSCP = 46 },
+		"{dscp: copy, dscp_back: true}":        func(t *Tunnel) { t.DSCP, t.DSCPBack = CopyDSCP, true },
+		"{hop_limit: 255}":                     func(t *Tunnel) { t.HopLimit = 255 },
+		"{source_ports: 40000-40015}":          func(t *Tunnel) { t.SourcePorts = Ports{40000, 40015} },
+		"{source_ports: 65535-65535, dscp: 0}": func(t *Tunnel) { t.SourcePorts = Ports{65535, 65535} },
 	} {
-		if model, err := parse(t, text); err != nil || model.Tunnel != want {
-			t.Errorf("%q gave %+v, %v; want %+v", text, model, err, want)
+		tunnel := DefaultTunnel(VXLAN)
+		want(&tunnel)
+		if model, err := parse(t, "tunnel: "+text+"\n"); err != nil || model.Tunnel != tunnel {
+			t.Errorf("%q gave %+v, %v; want %+v", text, model, err, tunnel)
 		}
 	}
-	const want = `a.yaml:1:25: tunnel.encapsulation: "gre"; want vxlan or geneve`
-	if _, err := parse(t, "tunnel: {encapsulation: gre}\n"); err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
+	if n := DefaultTunnel(Geneve).SourcePorts.Count(); n != 16384 {
+		t.Errorf("%d source ports", n)
+	}
+}
+
+// What cannot be is told with what would be right.
+func TestWrongTunnel(t *testing.T) {
+	const ports = "; want two ports from 1024 to 65535 with a dash between them, the lower one first, like 49152-65535"
+	for text, want := range map[string]string{
+		"{encapsulation: gre}":       `encapsulation: "gre"; want vxlan or geneve`,
+		"{dscp: 64}":                 `dscp: "64"; want copy, or a number from 0 to 63`,
+		"{dscp: uniform}":            `dscp: "uniform"; want copy, or a number from 0 to 63`,
+		"{dscp_back: copy}":          `dscp_back: "copy"; want true or false`,
+		"{hop_limit: 0}":             `hop_limit: "0"; want a number from 1 to 255`,
+		"{hop_limit: 256}":           `hop_limit: "256"; want a number from 1 to 255`,
+		"{source_ports: 49152}":      `source_ports: "49152"` + ports,
+		"{source_ports: 2000-1999}":  `source_ports: "2000-1999"` + ports,
+		"{source_ports: 1023-2000}":  `source_ports: "1023-2000"` + ports,
+		"{source_ports: 1024-65536}": `source_ports: "1024-65536"` + ports,
+		"{source_ports: a-b}":        `source_ports: "a-b"` + ports,
+	} {
+		_, err := parse(t, "tunnel: "+text+"\n")
+		if err == nil || !strings.HasSuffix(err.Error(), ": tunnel."+want) {
+			t.Errorf("%s gave %v, want %s", text, err, want)
+		}
 	}
 }
 

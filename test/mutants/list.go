@@ -26,7 +26,7 @@ var mutants = []mutant{
 		"h->flags != bpf_htonl(VXLAN_VNI_VALID) || word & 0xff", "!(h->flags & bpf_htonl(VXLAN_VNI_VALID))",
 		e2e, "TestIntruders/IPv4/tc"},
 	{"VNI 0 is looked up", "bpf/segment.h",
-		"vni ? bpf_map_lookup_elem(&oc_vteps, &key) : NULL", "bpf_map_lookup_elem(&oc_vteps, &key)",
+		"vni ? bpf_map_lookup_elem(&oc_vteps, from) : NULL", "bpf_map_lookup_elem(&oc_vteps, from)",
 		e2e, "TestIntruders/IPv4/tc"},
 	{"strangers are called non-members", "bpf/segment.h",
 		"? DROP_VTEP_NOT_MEMBER : DROP_VTEP_UNKNOWN", "? DROP_VTEP_NOT_MEMBER : DROP_VTEP_NOT_MEMBER",
@@ -294,6 +294,20 @@ var mutants = []mutant{
 	{"what needs the device is the host's", "bpf/strip_tc.h",
 		"return oc_config.tunnel_ifindex ? VERDICT_PASS : DROP_DEVICE_MISSING;", "return VERDICT_PASS;",
 		progs, "TestGeneveWithoutDevice/IPv4"},
+
+	// Traffic classes.
+	{"congestion is not told", "bpf/tclass.h",
+		"\t\tecn = ECN_CE;\n", "",
+		progs, "TestTrafficClassIn/oc_uplink_in/IPv4/0"},
+	{"congestion costs nobody a packet", "bpf/tclass.h",
+		"\t\tif (!ecn)\n\t\t\treturn -1;\n", "",
+		progs, "TestTrafficClassIn/oc_uplink_xdp/IPv6/1"},
+	{"packets have no marks", "bpf/tclass.h",
+		"oc_config.dscp << 2 | (inner & TCLASS_ECN)", "oc_config.dscp << 2",
+		progs, "TestTrafficClassOut/IPv6/46"},
+	{"the header's checksum is of the old class", "bpf/strip_xdp.h",
+		"\tip->check = ~checksum_fold((__u64)(__u16)~ip->check + (__u16)~old + *word);\n", "",
+		progs, "TestTrafficClassIn/oc_uplink_xdp/IPv4/0"},
 
 	// Relays.
 	{"copies for relays go under the segment's VNI", "bpf/flood.h",

@@ -24,7 +24,7 @@ func TestEveryDropReason(t *testing.T) {
 	g := newWorld(t, lab.IPv4, withGeneve)
 	y := &way{newZones(t, lab.IPv4, nil), true}
 	provoked := reasons(slices.Concat(w.portRows(), w.deviceMissingRows(), w.floodRows(), w.neighborRows(), w.xdpRows(), w.uplinkRows(), w.kernelRows(), w.tunnelRows(),
-		w.mdbRows(), rowsOf(w.snoopRows()), rowsOf(w.largeRows()), relayRowsOf(y.relayRows()), newMeter(t, w.Stage).governorRows(), g.uplinkRows()))
+		w.mdbRows(), rowsOf(w.snoopRows()), rowsOf(w.largeRows()), relayRowsOf(y.relayRows()), newMeter(t, w.Stage).governorRows(), g.uplinkRows(), w.classRows(bpf.UplinkIn, false)))
 	for _, reason := range bpf.Drops() {
 		why, listed := unprovoked[reason]
 		switch {

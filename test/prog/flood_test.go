@@ -243,11 +243,11 @@ func newCrowd(t *testing.T, stage *Stage, n int) *world {
 	for i := range n + 1 {
 		fmt.Fprintf(&doc, "          - {name: %[1]s, host: host-a, interface: %[1]s, mac: %q}\n", Port(i+1), mac(0x0a, byte(i+1)))
 	}
-	constants, err := w.Constants(vtep(lab.IPv4, "host-a"))
-	if err != nil {
+	var err error
+	if w.constants, err = w.Constants(vtep(lab.IPv4, "host-a")); err != nil {
 		t.Fatal(err)
 	}
-	if w.Datapath, err = Load(w.Host, Options{Document: doc.String(), Host: "host-a", Facts: facts, Constants: constants}); err != nil {
+	if w.Datapath, err = Load(w.Host, Options{Document: doc.String(), Host: "host-a", Facts: facts, Constants: w.constants}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Datapath.Close)

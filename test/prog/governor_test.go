@@ -91,11 +91,11 @@ func newMeter(t *testing.T, stage *Stage) *world {
 		addr := vtep(lab.IPv4, host)
 		facts.Paths[addr], facts.MTUs[addr] = w.Path(addr, w.hop(host)), 1500
 	}
-	constants, err := w.Constants(vtep(lab.IPv4, "host-a"))
-	if err != nil {
+	var err error
+	if w.constants, err = w.Constants(vtep(lab.IPv4, "host-a")); err != nil {
 		t.Fatal(err)
 	}
-	if w.Datapath, err = Load(w.Host, Options{Document: meterDocument, Host: "host-a", Facts: facts, Constants: constants}); err != nil {
+	if w.Datapath, err = Load(w.Host, Options{Document: meterDocument, Host: "host-a", Facts: facts, Constants: w.constants}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Datapath.Close)

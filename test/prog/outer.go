@@ -18,6 +18,7 @@ type Outer struct {
 	VNI      uint32
 	Geneve   bool   // else VXLAN
 	Options  []byte // of Geneve, in whole words
+	Class    byte   // traffic class, the TOS of IPv4
 }
 
 // Header is the tunnel header (RFC 7348 5, RFC 8926 3.4).
@@ -36,6 +37,12 @@ func (o Outer) Datagram(payload []byte) []byte {
 	udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(payload)))
 	udp = append(udp, 0, 0)
 	ip := network(o.From, o.To, layers.IPProtocolUDP)
+	switch ip := ip.(type) {
+	case *layers.IPv4:
+		ip.TOS = o.Class
+	case *layers.IPv6:
+		ip.TrafficClass = o.Class
+	}
 	return Ethernet(o.From, o.To, etherType(o.To), serialize(ip, gopacket.Payload(append(udp, payload...))))
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"overcast/bpf"
-	"overcast/loader"
 )
 
 // row is a packet and all that must become of it.
@@ -169,7 +168,7 @@ func (w *world) sourcePort(t *testing.T, packet []byte) uint16 {
 		return 0
 	}
 	port := binary.BigEndian.Uint16(packet[at:])
-	if port < loader.SourcePortMin || port-loader.SourcePortMin > loader.SourcePortMask {
+	if port < w.constants.SourcePortMin || port-w.constants.SourcePortMin >= w.constants.SourcePorts {
 		t.Errorf("source port %d is out of the range", port)
 	}
 	return port

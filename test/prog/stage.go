@@ -14,6 +14,7 @@ import (
 	"overcast/bpf"
 	"overcast/loader"
 	"overcast/maps"
+	"overcast/policy"
 	"overcast/test/lab"
 )
 
@@ -125,14 +126,16 @@ func (s *Stage) Constants(vtep netip.Addr) (bpf.Constants, error) {
 	if err != nil {
 		return bpf.Constants{}, err
 	}
+	tunnel := policy.DefaultTunnel(policy.VXLAN)
 	c := bpf.Constants{
-		Magic:          Magic,
-		TunnelIfindex:  s.Ifindex(Tunnel),
-		TunnelPortBe:   networkOrder(TunnelPort),
-		SourcePortMin:  loader.SourcePortMin,
-		SourcePortMask: loader.SourcePortMask,
-		Strip:          bpf.StripTC,
-		XdpUplinks:     [bpf.MaxXDPUplinks]uint32{s.Ifindex(Uplink)},
+		Magic:         Magic,
+		TunnelIfindex: s.Ifindex(Tunnel),
+		TunnelPortBe:  networkOrder(TunnelPort),
+		SourcePortMin: tunnel.SourcePorts.First,
+		SourcePorts:   uint16(tunnel.SourcePorts.Count()),
+		HopLimit:      tunnel.HopLimit,
+		Strip:         bpf.StripTC,
+		XdpUplinks:    [bpf.MaxXDPUplinks]uint32{s.Ifindex(Uplink)},
 	}
 	c.Local.B = bpf.AddrFrom(vtep).B
 	if vtep.Is6() {
