@@ -241,6 +241,26 @@ static long flood_chunk_remotes(__u32 i, struct flood *f)
  * which looks at each once, and not again for all that may have happened before.
  */
 
+/* A walk that has not begun. */
+static __always_inline struct flood flood_walk(struct __sk_buff *skb, const struct flood_order *o,
+					       const struct oc_segment *segment, __u32 list)
+{
+	return (struct flood){
+		.skb = skb,
+		.list = list,
+		.segment = o->segment,
+		.vni = segment->vni,
+		.relay_vni = segment->relay_vni,
+		.written = segment->vni,
+		.skip = o->port ? skb->ifindex : 0,
+		.pending = segment->zero,
+		.copies = segment->zero,
+		.failed = segment->zero,
+		.packets = skb_packets(skb),
+		.bytes = skb->len,
+	};
+}
+
 /* Copies to the local ports. Returns the ifindex of the port that still waits
  * for the frame itself, or 0. */
 __attribute__((noinline)) int flood_ports(struct __sk_buff *skb, struct flood_order *o)
@@ -249,17 +269,7 @@ __attribute__((noinline)) int flood_ports(struct __sk_buff *skb, struct flood_or
 
 	if (!segment)
 		return 0;
-	struct flood f = {
-		.skb = skb,
-		.list = o->to.ports,
-		.segment = o->segment,
-		.skip = o->port ? skb->ifindex : 0,
-		.pending = segment->zero,
-		.copies = segment->zero,
-		.failed = segment->zero,
-		.packets = skb_packets(skb),
-		.bytes = skb->len,
-	};
+	struct flood f = flood_walk(skb, o, segment, o->to.ports);
 
 	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_ports, &f, 0);
 	flood_count_failed(&f);
@@ -278,22 +288,12 @@ __attribute__((noinline)) int flood_by_device(struct __sk_buff *skb, struct floo
 
 	if (!segment)
 		return 0;
-	struct flood f = {
-		.skb = skb,
-		.list = flood_hosts(o),
-		.segment = o->segment,
-		.vni = segment->vni,
-		.relay_vni = segment->relay_vni,
-		.copies = segment->zero,
-		.failed = segment->zero,
-		.packets = skb_packets(skb),
-		.bytes = skb->len,
-		/* What cannot be lengthened. */
-		.by_device = rest || skb->vlan_present || encap_is_too_long(skb) ||
-			     (skb->gso_size && skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)),
-		.rest = rest,
-	};
+	struct flood f = flood_walk(skb, o, segment, flood_hosts(o));
 
+	/* What cannot be lengthened. */
+	f.by_device = rest || skb->vlan_present || encap_is_too_long(skb) ||
+		      (skb->gso_size && skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6));
+	f.rest = rest;
 	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_by_device, &f, 0);
 	flood_count_failed(&f);
 	o->copies += f.copies;
@@ -310,21 +310,10 @@ __attribute__((noinline)) int flood_addressed(struct __sk_buff *skb, struct floo
 
 	if (!segment || !frame)
 		return DROP_SEGMENT_UNKNOWN;
-	struct flood f = {
-		.skb = skb,
-		.header = &h,
-		.list = flood_hosts(o),
-		.segment = o->segment,
-		.vni = segment->vni,
-		.relay_vni = segment->relay_vni,
-		.written = segment->vni,
-		.pending = segment->zero,
-		.copies = segment->zero,
-		.failed = segment->zero,
-		.packets = skb_packets(skb),
-		.bytes = frame->length,
-	};
+	struct flood f = flood_walk(skb, o, segment, flood_hosts(o));
 
+	f.header = &h;
+	f.bytes = frame->length;
 	encap_build(&h, &o->eth, frame, f.vni);
 	if (encap_write(skb, &h))
 		return DROP_ENCAP_FAILED;
@@ -371,7 +360,7 @@ __attribute__((noinline)) int flood_others(struct __sk_buff *skb, const struct f
 		return total;
 	if (o->to.ports == segment->ports)
 		return total - 1;
-	struct flood f = {.list = o->to.ports, .skip = skb->ifindex, .pending = segment->zero};
+	struct flood f = flood_walk(skb, o, segment, o->to.ports);
 
 	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_self, &f, 0);
 	return f.pending ? total - 1 : total;

@@ -4,7 +4,7 @@
 
 #include "fdb.h"
 
-/* Agents know each other by such MACs (loader/membership/address.go). */
+/* Agents know each other by such MACs (policy/mac.go). */
 static __always_inline bool mac_is_agents(const __u8 *mac)
 {
 	return mac[0] == 0x0a && mac[1] == 0x6f && mac[2] == 0x63;

@@ -9,8 +9,9 @@
 #define BPF_F_ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
 #endif
 
-/* All that is in front of the inner frame, and its Ethernet header. */
-#define STRIP_LINEAR (sizeof(struct outer_v6) + (oc_config.geneve ? GENEVE_MAX_OPTIONS * 4 : 0))
+/* All that is in front of the inner IP header, and the word of that with the
+ * traffic class. */
+#define STRIP_LINEAR (OUTER_V6_ROOM + sizeof(struct ethhdr) + (oc_config.geneve ? GENEVE_MAX_OPTIONS * 4 : 0) + sizeof(__be16))
 
 static __always_inline bool strip_is_xdp_uplink(__u32 ifindex)
 {

@@ -56,12 +56,13 @@ static __always_inline int strip_xdp(struct xdp_md *ctx)
 	eth = parse_eth(&c);
 	if (eth && parse_is_cut(c, eth->h_proto, len - o.room - sizeof(*eth)))
 		return DROP_FRAME_CUT;
-	if (eth && !o.irregular && !strip_class(c, eth->h_proto, o.class))
-		return DROP_TUNNEL_CONGESTED;
 	/* oc_uplink_in and the tunnel device take what is not plain, and all of it
 	 * where the driver has no room for metadata. */
-	if (o.irregular || !eth ||
-	    bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+	if (o.irregular || !eth)
+		return VERDICT_PASS;
+	if (!strip_class(c, eth->h_proto, o.class))
+		return DROP_TUNNEL_CONGESTED;
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return VERDICT_PASS;
 	if (bpf_xdp_adjust_head(ctx, o.room))
 		return DROP_STRIP_FAILED;
