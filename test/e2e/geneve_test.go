@@ -30,11 +30,8 @@ func hasGeneve(t *testing.T, n *lab.Namespace) bool {
 // speakGeneve would have the hosts of a lab speak Geneve, with a guest each.
 func speakGeneve(t *testing.T, l *lab.Lab, decap string) *world {
 	t.Helper()
-	w := &world{Lab: l, t: t, flags: []string{"--decap", decap}, tunnel: geneve}
-	for i, h := range w.Hosts {
-		w.addGuest(h, fmt.Sprintf("g%d", i+1), lab.GuestOptions{})
-	}
-	t.Cleanup(w.explain)
+	w := buildWorld(t, l, lab.GuestOptions{}, "--decap", decap)
+	w.tunnel = geneve
 	return w
 }
 

@@ -20,12 +20,8 @@ func TestOuterSettings(t *testing.T) {
 	for _, underlay := range []lab.Family{lab.IPv4, lab.IPv6} {
 		for _, decap := range []string{"xdp", "tc", "kernel"} {
 			t.Run(fmt.Sprintf("%s/%s", underlay, decap), func(t *testing.T) {
-				w := &world{Lab: lab.NewTest(t, lab.Options{Underlay: underlay}), t: t, flags: []string{"--decap", decap},
-					tunnel: "tunnel: {dscp: copy, dscp_back: true, hop_limit: 33, source_ports: 40000-40003}\n"}
-				for i, h := range w.Hosts {
-					w.addGuest(h, fmt.Sprintf("g%d", i+1), lab.GuestOptions{})
-				}
-				t.Cleanup(w.explain)
+				w := buildWorld(t, lab.NewTest(t, lab.Options{Underlay: underlay}), lab.GuestOptions{}, "--decap", decap)
+				w.tunnel = "tunnel: {dscp: copy, dscp_back: true, hop_limit: 33, source_ports: 40000-40003}\n"
 				w.start()
 				far := w.capture(w.guests[1])
 				wire, err := w.Capture(w.Hosts[0].Namespace, lab.Uplink, "the uplink")

@@ -33,12 +33,19 @@ type world struct {
 // newWorld builds a lab with one guest a host, dual stack, and starts agents.
 func newWorld(t *testing.T, options lab.Options, guest lab.GuestOptions, flags ...string) *world {
 	t.Helper()
-	w := &world{Lab: lab.NewTest(t, options), t: t, flags: flags}
+	w := buildWorld(t, lab.NewTest(t, options), guest, flags...)
+	w.start()
+	return w
+}
+
+// buildWorld is newWorld in a lab that is there, before anything is started.
+func buildWorld(t *testing.T, l *lab.Lab, guest lab.GuestOptions, flags ...string) *world {
+	t.Helper()
+	w := &world{Lab: l, t: t, flags: flags}
 	for i, h := range w.Hosts {
 		w.addGuest(h, fmt.Sprintf("g%d", i+1), guest)
 	}
 	t.Cleanup(w.explain)
-	w.start()
 	return w
 }
 

@@ -15,7 +15,8 @@ import (
 )
 
 // Switch is what the kernel has for the overlay's job: a bridge with a VXLAN
-// device; or with a Geneve device, which knows one remote and no MACs. A bridge's netfilter calls are as the namespace has them; see
+// device; or with a Geneve device, which knows one remote and no MACs. A
+// bridge's netfilter calls are as the namespace has them; see
 // [Namespace.BridgeNetfilterOff].
 type Switch struct {
 	VNI      uint32
