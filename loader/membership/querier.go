@@ -44,6 +44,15 @@ func (r *rival) hear(t *Table, from *member, msg *Message) {
 	t.wakeBy(r, r.until)
 }
 
+// yields is until when nothing of ours is asked where the querier is. One that
+// has lost an election that it need not have lost, as the kernel's bridge does
+// against 0.0.0.0 (br_ip4_multicast_select_querier in br_multicast.c), by a query
+// of ours that crossed its first, asks again once it has heard none for its other
+// querier present interval. What was told to it lasts longer than that.
+func (r *rival) yields(t *Table) instant {
+	return r.until + instant(t.timing().response/4)
+}
+
 // lose ends the time of a querier that goes with its member.
 func (r *rival) lose(t *Table, m *member) {
 	if r.behind != m || r.until <= t.now {
@@ -131,8 +140,8 @@ func (l *link) askAgain(t *Table) {
 
 // ask sends a general query if one is to be sent, and says when the next is
 // due. A real querier's queries are relayed, and ours cease but for the first
-// ones, which a new member would wait for. A Host is asked at the start only,
-// as it tells by itself.
+// ones, which a new member would wait for, unless the querier is there. A Host is
+// asked at the start only, as it tells by itself.
 func (l *link) ask(t *Table) {
 	at, r := t.timing(), &t.rivals[l.family.slot()]
 	first := l.firsts > 0
@@ -143,6 +152,9 @@ func (l *link) ask(t *Table) {
 			return
 		}
 	case !t.HasQuerier(l.family):
+		return
+	case r.behind == l.member && r.yields(t) > t.now:
+		l.nextQuery, l.takesOver = r.yields(t), true
 		return
 	case !first && r.serves > t.now:
 		l.nextQuery, l.takesOver = r.serves, true

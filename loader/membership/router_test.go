@@ -104,6 +104,43 @@ func TestRealQuerier(t *testing.T) {
 	}
 }
 
+// A router that yields to whatever query comes from 0.0.0.0, as the kernel's
+// bridge does, stays the querier: none comes to it from us that need not, and of
+// one that crossed its own it is back before we ask again.
+func TestYieldingQuerier(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		crosses bool
+	}{{"it begins between our first queries", false}, {"its first query and one of ours cross", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, testConfig(), port1)
+			r.setMembers(port1, port2)
+			r.pass(500 * time.Millisecond)
+			r.sent()
+			const second = 2 // in steps
+			heard, next, asked := 0, 0, 0
+			if c.crosses {
+				heard = 255 * second
+			}
+			for now := range 2000 * second {
+				if now >= next && (now >= heard || now == 0) {
+					r.hear(port2, query(IPv4, 3, ""))
+					next, asked = now+125*second, asked+1
+				}
+				r.pass(time.Second / second)
+				for _, line := range r.sent() {
+					if strings.HasPrefix(line, "port 2: general query v3") {
+						heard = now + 255*second
+					}
+				}
+			}
+			if asked < 14 {
+				t.Errorf("it has asked %d times in 2000 s", asked)
+			}
+		})
+	}
+}
+
 // A query for a group elects nobody and ends nothing; what a general one tells
 // can make nobody's membership shorter, nor keep us from asking.
 func TestForgedQueries(t *testing.T) {
