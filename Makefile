@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Debian packages, by what needs them.
 PACKAGES_SHELL := curl iputils-ping tcpdump
 PACKAGES_SERVICES := avahi-daemon dnsmasq-base ffmpeg isc-dhcp-client radvd
-PACKAGES_TEST := xz-utils iproute2 iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SERVICES) $(PACKAGES_SHELL)
+PACKAGES_TEST := xz-utils iproute2 nftables iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SERVICES) $(PACKAGES_SHELL)
 PACKAGES_GENERATE := clang-14 llvm-14 libbpf-dev linux-libc-dev
 
 # $(call install,PACKAGES): installs those that are not there.

@@ -13,9 +13,9 @@ const (
 	DropSegmentUnknown            = overcastOcDropDROP_SEGMENT_UNKNOWN             // segment is not loaded
 	DropFDBUnknown                = overcastOcDropDROP_FDB_UNKNOWN                 // destination MAC is unknown, and the segment drops unknown unicast
 	DropFDBRemote                 = overcastOcDropDROP_FDB_REMOTE                  // came from a remote for a MAC behind a remote (never tunnel to tunnel)
-	DropMTUAnswered               = overcastOcDropDROP_MTU_ANSWERED                // larger than the segment's MTU, answered with Packet Too Big or fragmentation needed
-	DropMTULimited                = overcastOcDropDROP_MTU_LIMITED                 // larger than the segment's MTU, not answered: the port's answers are rate-limited
-	DropMTUUnanswerable           = overcastOcDropDROP_MTU_UNANSWERABLE            // larger than the segment's MTU, and of a kind that gets no answer
+	DropMTUAnswered               = overcastOcDropDROP_MTU_ANSWERED                // larger than what fits the tunnel, answered with Packet Too Big or fragmentation needed
+	DropMTULimited                = overcastOcDropDROP_MTU_LIMITED                 // larger than what fits the tunnel, not answered: the port's answers are rate-limited
+	DropMTUUnanswerable           = overcastOcDropDROP_MTU_UNANSWERABLE            // larger than what fits the tunnel, and of a kind that gets no answer
 	DropRemoteUnknown             = overcastOcDropDROP_REMOTE_UNKNOWN              // the FDB names a remote that is not loaded
 	DropRemoteUnreachable         = overcastOcDropDROP_REMOTE_UNREACHABLE          // no route to the remote
 	DropTunnelTruncated           = overcastOcDropDROP_TUNNEL_TRUNCATED            // tunnel packet cut short
@@ -60,9 +60,9 @@ var dropReasons = [...]struct{ name, text string }{
 	{"SEGMENT_UNKNOWN", "segment is not loaded"},
 	{"FDB_UNKNOWN", "destination MAC is unknown, and the segment drops unknown unicast"},
 	{"FDB_REMOTE", "came from a remote for a MAC behind a remote (never tunnel to tunnel)"},
-	{"MTU_ANSWERED", "larger than the segment's MTU, answered with Packet Too Big or fragmentation needed"},
-	{"MTU_LIMITED", "larger than the segment's MTU, not answered: the port's answers are rate-limited"},
-	{"MTU_UNANSWERABLE", "larger than the segment's MTU, and of a kind that gets no answer"},
+	{"MTU_ANSWERED", "larger than what fits the tunnel, answered with Packet Too Big or fragmentation needed"},
+	{"MTU_LIMITED", "larger than what fits the tunnel, not answered: the port's answers are rate-limited"},
+	{"MTU_UNANSWERABLE", "larger than what fits the tunnel, and of a kind that gets no answer"},
 	{"REMOTE_UNKNOWN", "the FDB names a remote that is not loaded"},
 	{"REMOTE_UNREACHABLE", "no route to the remote"},
 	{"TUNNEL_TRUNCATED", "tunnel packet cut short"},

@@ -17,9 +17,9 @@
 	X(SEGMENT_UNKNOWN,     "segment is not loaded") \
 	X(FDB_UNKNOWN,         "destination MAC is unknown, and the segment drops unknown unicast") \
 	X(FDB_REMOTE,          "came from a remote for a MAC behind a remote (never tunnel to tunnel)") \
-	X(MTU_ANSWERED,        "larger than the segment's MTU, answered with Packet Too Big or fragmentation needed") \
-	X(MTU_LIMITED,         "larger than the segment's MTU, not answered: the port's answers are rate-limited") \
-	X(MTU_UNANSWERABLE,    "larger than the segment's MTU, and of a kind that gets no answer") \
+	X(MTU_ANSWERED,        "larger than what fits the tunnel, answered with Packet Too Big or fragmentation needed") \
+	X(MTU_LIMITED,         "larger than what fits the tunnel, not answered: the port's answers are rate-limited") \
+	X(MTU_UNANSWERABLE,    "larger than what fits the tunnel, and of a kind that gets no answer") \
 	X(REMOTE_UNKNOWN,      "the FDB names a remote that is not loaded") \
 	X(REMOTE_UNREACHABLE,  "no route to the remote") \
 	X(TUNNEL_TRUNCATED,    "tunnel packet cut short") \

@@ -291,7 +291,7 @@ __attribute__((noinline)) int flood_by_device(struct __sk_buff *skb, struct floo
 	struct flood f = flood_walk(skb, o, segment, flood_hosts(o));
 
 	/* What cannot be lengthened. */
-	f.by_device = rest || skb->vlan_present || encap_is_too_long(skb) ||
+	f.by_device = rest || oc_config.checksum || skb->vlan_present || encap_is_too_long(skb) ||
 		      (skb->gso_size && skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6));
 	f.rest = rest;
 	bpf_loop(FLOOD_MAX_CHUNKS, flood_chunk_by_device, &f, 0);

@@ -16,6 +16,7 @@
 #include "policy.h"
 #include "strip_tc.h"
 #include "strip_xdp.h"
+#include "underlay.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -29,7 +30,9 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	struct oc_segment *segment;
 	struct oc_fdb_entry where;
 	struct ethhdr eth __attribute__((aligned(8))), *at;
+	const struct oc_remote *remote;
 	enum oc_drop drop;
+	__u32 mtu;
 	int verdict;
 
 	if (!port)
@@ -56,17 +59,20 @@ static __always_inline int port_receive(struct __sk_buff *skb, __u32 *segment_id
 	verdict = neigh_from_port(skb, &eth, port->segment);
 	if (verdict != VERDICT_PASS)
 		return verdict;
+	mtu = segment->mtu;
 	if (mac_is_group(eth.h_dest) || !fdb_find(segment, port->segment, eth.h_dest, &where)) {
 		if (!mac_is_group(eth.h_dest) && !(segment->flags & OC_SEGMENT_FLOOD_UNKNOWN))
 			return DROP_FDB_UNKNOWN;
 		verdict = group_from_port(skb, &eth, segment, port);
 	} else if (where.kind == OC_KIND_REMOTE) {
 		verdict = remote_send(skb, &eth, port->segment, where.id);
+		if (verdict == DROP_MTU_UNANSWERABLE && (remote = remote_get(where.id)))
+			mtu = remote_mtu(segment, remote);
 	} else {
 		return where.id == ifindex ? DROP_PORT_HAIRPIN : port_send(skb, where.id, port->segment, true);
 	}
 	if (verdict == DROP_MTU_UNANSWERABLE)
-		return pmtu_refuse(skb, &eth, segment->mtu, port->id, port->segment);
+		return pmtu_refuse(skb, &eth, mtu, port->id, port->segment);
 	return verdict;
 }
 
@@ -110,6 +116,8 @@ int oc_uplink_in(struct __sk_buff *skb)
 
 	if (verdict == VERDICT_DELIVER)
 		verdict = deliver_send(skb, &eth, &d, typed);
+	else if (verdict == VERDICT_PASS)
+		underlay_hear(skb);
 	return verdict_tc(skb, verdict, d.segment);
 }
 

@@ -49,10 +49,13 @@ type overcastOcConstants struct {
 	Dscp          uint8
 	DscpBack      uint8
 	Geneve        uint8
+	Checksum      uint8
 	DecapFlags    uint8
+	Pad           [3]uint8
 	Strip         uint32
 	FdbMask       uint32
 	XdpUplinks    [4]uint32
+	_             [4]byte
 }
 
 type overcastOcCopyCount struct {
@@ -282,7 +285,7 @@ type overcastOcRemote struct {
 	_      structs.HostLayout
 	Vtep   overcastOcAddr
 	Active uint32
-	Pad    uint32
+	Mtu    uint32
 	Path   [2]overcastOcPath
 }
 
@@ -297,7 +300,7 @@ type overcastOcSegment struct {
 	Zone        uint32
 	RelayVni    uint32
 	Environment uint32
-	Pad         uint32
+	MtuMost     uint32
 	Identity    uint64
 }
 
@@ -309,6 +312,7 @@ const (
 	overcastOcSegmentFlagsOC_SEGMENT_SNOOPING      overcastOcSegmentFlags = 4
 	overcastOcSegmentFlagsOC_SEGMENT_NEIGHBORS     overcastOcSegmentFlags = 8
 	overcastOcSegmentFlagsOC_SEGMENT_GOVERNED      overcastOcSegmentFlags = 16
+	overcastOcSegmentFlagsOC_SEGMENT_CLAMP_MSS     overcastOcSegmentFlags = 32
 )
 
 type overcastOcSnoop struct {

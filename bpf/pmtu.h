@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Frames that do not fit the segment's MTU, and the answer to them: ICMPv6
+ * Frames that do not fit the way to where they go, and the answer to them: ICMPv6
  * Packet Too Big (RFC 4443 3.2) or ICMPv4 fragmentation needed (RFC 1191 4),
  * sent back to the port in the name of the destination, as the kernel's own
  * tunnels do (net/ipv4/ip_tunnel_core.c, iptunnel_pmtud_build_icmp*).
@@ -83,8 +83,12 @@ static __always_inline __u32 pmtu_gso_headers(struct __sk_buff *skb)
 	} else {
 		return 0;
 	}
+	/* Two kinds look alike: datagrams of this size (UDP_L4), and one datagram to be
+	 * cut into IP fragments, which old guests leave to us. Fragments are of whole
+	 * words of eight bytes, and in IPv4 only the first has the UDP header, as a part
+	 * of its size. In IPv6 they have a fragment header, which is as long. */
 	if (proto == IPPROTO_UDP)
-		return c.pos - start + sizeof(struct udphdr);
+		return c.pos - start + (eth->h_proto == bpf_htons(ETH_P_IP) && !(skb->gso_size & 7) ? 0 : sizeof(struct udphdr));
 	tcp = c.pos;
 	if (proto != IPPROTO_TCP || (void *)(tcp + 1) > c.end)
 		return 0;
@@ -309,7 +313,7 @@ static __always_inline int pmtu_answer_v4(struct __sk_buff *skb, const struct et
 }
 
 /*
- * Answers a frame that does not fit the segment's MTU, and counts it as
+ * Answers a frame that does not fit this MTU, and counts it as
  * dropped: the answer takes its place. slot: the port's. A function of its own
  * to the verifier, which then looks at it once for all its callers.
  */

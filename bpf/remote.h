@@ -3,6 +3,7 @@
 #pragma once
 
 #include "encap.h"
+#include "mss.h"
 #include "pmtu.h"
 #include "segment.h"
 #include "tunnel.h"
@@ -48,6 +49,12 @@ static __always_inline int remote_redirect(const struct oc_path *path, enum enca
 	return verdict_redirect(bpf_redirect_neigh(path->ifindex, &hop, sizeof(hop), 0));
 }
 
+/* The largest layer-3 packet of a segment that goes to a remote. */
+static __always_inline __u32 remote_mtu(const struct oc_segment *segment, const struct oc_remote *remote)
+{
+	return remote->mtu < segment->mtu_most ? remote->mtu : segment->mtu_most;
+}
+
 /* Sends a unicast frame of a segment to a remote. Returns DROP_MTU_UNANSWERABLE
  * if it is too big. A function of its own to the verifier. */
 __attribute__((noinline)) int remote_send(struct __sk_buff *skb, const struct ethhdr *eth, __u32 id, __u32 to)
@@ -68,11 +75,13 @@ __attribute__((noinline)) int remote_send(struct __sk_buff *skb, const struct et
 	path = remote_path(remote);
 	if (!path->ifindex)
 		return DROP_REMOTE_UNREACHABLE;
-	if (!pmtu_fits(skb, segment->mtu))
+	if (!pmtu_fits(skb, remote_mtu(segment, remote)))
 		return DROP_MTU_UNANSWERABLE;
+	if (segment->flags & OC_SEGMENT_CLAMP_MSS)
+		mss_clamp(skb, remote_mtu(segment, remote));
 	remote_count_out(skb, to, skb_packets(skb), skb->len);
 	encap_read(skb, &f);
-	room = path->flags & OC_PATH_ETHERNET ? encap_make_room(skb, true, path->flags & OC_PATH_MACS) : ENCAP_REFUSED;
+	room = path->flags & OC_PATH_ETHERNET && !oc_config.checksum ? encap_make_room(skb, true, path->flags & OC_PATH_MACS) : ENCAP_REFUSED;
 	if (room == ENCAP_REFUSED)
 		return remote_send_by_device(skb, vni, &remote->vtep);
 	encap_build(&h, eth, &f, vni);

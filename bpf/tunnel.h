@@ -15,7 +15,7 @@
 static __always_inline enum oc_drop tunnel_address(struct __sk_buff *skb, __u32 vni, const struct oc_addr *vtep)
 {
 	/* Without DONT_FRAGMENT the device would send outer fragments. */
-	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
+	__u64 flags = (oc_config.checksum ? 0 : BPF_F_ZERO_CSUM_TX) | BPF_F_DONT_FRAGMENT;
 	struct bpf_tunnel_key key = {.tunnel_id = vni, .tunnel_ttl = oc_config.hop_limit, .tunnel_tos = tclass_outer(skb)};
 
 	if (!oc_config.tunnel_ifindex)

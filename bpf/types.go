@@ -67,6 +67,7 @@ const (
 	SegmentSnooping     = overcastOcSegmentFlagsOC_SEGMENT_SNOOPING
 	SegmentNeighbors    = overcastOcSegmentFlagsOC_SEGMENT_NEIGHBORS
 	SegmentGoverned     = overcastOcSegmentFlagsOC_SEGMENT_GOVERNED
+	SegmentClampMSS     = overcastOcSegmentFlagsOC_SEGMENT_CLAMP_MSS
 )
 
 // Classes of frames of which copies are made (Class).

@@ -60,11 +60,14 @@ enum oc_segment_flags {
 	OC_SEGMENT_SNOOPING = 1 << 2,  /* groups go where oc_mdb says */
 	OC_SEGMENT_NEIGHBORS = 1 << 3, /* ARP and ND are answered */
 	OC_SEGMENT_GOVERNED = 1 << 4,  /* its environment or a port of it has a limit in oc_governors */
+	OC_SEGMENT_CLAMP_MSS = 1 << 5, /* SYNs to and from remotes say what fits the way there */
 };
 
 struct oc_segment {
 	__u32 vni;
-	__u32 mtu; /* bytes of layer 3; one VLAN tag more is four bytes less */
+	/* Bytes of layer 3; one VLAN tag more is four bytes less. What goes to many
+	 * must fit the way to each, and what goes to one only the way there. */
+	__u32 mtu;
 	enum oc_segment_flags flags;
 	__u32 zero; /* always; but the verifier cannot know that, see flood.h */
 	/* Lists of oc_floods. Each is one aligned word and a list is never changed
@@ -74,7 +77,7 @@ struct oc_segment {
 	__u32 zone;        /* the remotes of this host's zone, for what it relays */
 	__u32 relay_vni;   /* 0: no relays */
 	__u32 environment; /* the environment's number in oc_governors */
-	__u32 pad;
+	__u32 mtu_most;    /* of a frame to one remote: what is configured, or all that fits */
 	/* Hash of "environment/segment": a VNI that is given to another segment
 	 * gets a new slot, so that what the old one learned is not found by it. */
 	__u64 identity;
@@ -112,7 +115,7 @@ struct oc_remote {
 	/* An array map is overwritten in place, and a path is read whole: the
 	 * agent writes the path that is not in use and then turns .active. */
 	__u32 active;
-	__u32 pad;
+	__u32 mtu; /* bytes of layer 3 of a guest that fit the way there */
 	struct oc_path path[2];
 };
 
@@ -203,9 +206,9 @@ struct oc_snoop {
 
 /* oc_events: a frame for the agent, whole. */
 struct oc_event {
-	__u32 segment;
+	__u32 segment; /* 0: a router of the underlay has sent it, of packets to a remote */
 	__u32 ifindex; /* the port that it came in on; 0: it came from a remote */
-	__u32 remote;  /* that remote's slot */
+	__u32 remote;  /* that remote's slot, or the one that the packets were for */
 	__u32 length;  /* bytes of the frame, behind this header */
 };
 

@@ -235,7 +235,7 @@ func (d *Datapath) settle(have *maps.Snapshot, want *maps.Contents) error {
 	if err == nil || d.contents == nil { // the maps hold no others
 		d.contents, d.slots = want, want.Slots
 	}
-	return d.noteFailure(errors.Join(err, d.groups.follow(time.Now(), d.state, d.contents, d.local()), d.moveDrops(), d.place()))
+	return d.noteFailure(errors.Join(err, d.groups.follow(time.Now(), d.state, d.contents, d.local(), d.routes.mtus), d.moveDrops(), d.place()))
 }
 
 // moveDrops lets a port keep its drops when its device is made anew. It comes
@@ -372,7 +372,7 @@ func (d *Datapath) plan() (*maps.Snapshot, *maps.Contents, error) {
 	want, err := maps.Compile(d.state, maps.Facts{
 		Ports: d.machine.ports(d.state, d.own),
 		Paths: d.routes.paths,
-		MTUs:  d.routes.mtus,
+		MTUs:  d.groups.paths.mtus(time.Now(), d.routes.mtus, d.state, have),
 		MTU:   d.underlayMTU(),
 		Slots: d.slots,
 		Alive: d.groups.live.alive(),

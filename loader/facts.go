@@ -140,7 +140,7 @@ func readRoutes(m *machine, local netip.Addr, remotes []policy.Remote, uplinks [
 		if !ok || (len(uplinks) > 0 && !slices.Contains(uplinks, uplink.name)) {
 			continue
 		}
-		r.add(remote.VTEP, route, uplink, neighbours)
+		r.add(remote.VTEP, local, route, uplink, neighbours)
 	}
 	return r, nil
 }
@@ -154,7 +154,7 @@ func routeTo(vtep, local netip.Addr) (netlink.Route, bool) {
 	return found[0], true
 }
 
-func (r *routes) add(vtep netip.Addr, route netlink.Route, uplink device, neighbours map[neighbourKey]netlink.Neigh) {
+func (r *routes) add(vtep, local netip.Addr, route netlink.Route, uplink device, neighbours map[neighbourKey]netlink.Neigh) {
 	hop := nextHop(vtep, route)
 	path := bpf.Path{Ifindex: uplink.ifindex, Family: unix.AF_INET6, Src: uplink.mac}
 	if hop.Is4() {
@@ -173,9 +173,23 @@ func (r *routes) add(vtep netip.Addr, route netlink.Route, uplink device, neighb
 	}
 	r.paths[vtep] = path
 	r.mtus[vtep] = uplink.mtu
+	// What the kernel has heard of routers is in the answer too, for ten minutes;
+	// but that we hear ourselves, and find out when it is no longer so.
 	if route.MTU > 0 {
-		r.mtus[vtep] = min(uplink.mtu, route.MTU)
+		if mtu := configuredMTU(vtep, local); mtu > 0 {
+			r.mtus[vtep] = min(uplink.mtu, mtu)
+		}
 	}
+}
+
+// configuredMTU is what the route to a VTEP allows by its settings, in bytes; 0:
+// it says nothing.
+func configuredMTU(vtep, local netip.Addr) int {
+	found, err := netlink.RouteGetWithOptions(vtep.AsSlice(), &netlink.RouteGetOptions{SrcAddr: local.AsSlice(), FIBMatch: true})
+	if err != nil || len(found) == 0 {
+		return 0
+	}
+	return found[0].MTU
 }
 
 // nextHop is the neighbour that a packet to a VTEP is handed to: the gateway,

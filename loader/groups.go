@@ -24,10 +24,13 @@ type groups struct {
 	events *eventReader
 	out    *sender
 	live   *liveness
+	paths  *prober
+	pings  *pinger
 
 	earlier  *earlierGroups            // nil once the first state is followed
 	state    *policy.State             // in force
 	contents *maps.Contents            // of the maps
+	local    netip.Addr                // our end of the tunnels
 	remotes  map[uint32]policy.Remote  // by slot
 	segments map[uint32]*segmentGroups // by slot, those that snoop
 	timer    *time.Timer
@@ -38,6 +41,9 @@ type groups struct {
 	version  uint64            // turns with whatever a report tells
 	failed   map[string]string // what failed last, by what was done; the log has it
 }
+
+// answerInterval is how often it is looked whether a round of probes is over.
+const answerInterval = 100 * time.Millisecond
 
 // beatInterval is how often the programs are told that we read oc_events, which
 // they believe for three times as long (SNOOP_LATE_NS in snoop.h).
@@ -61,6 +67,8 @@ func openGroups(set *maps.Set, runDir string, log *slog.Logger) (*groups, error)
 	g := &groups{
 		log: log, set: set, mdb: mdb, events: events, out: out,
 		live:     &liveness{ways: make(map[maps.RelayWay]*probedWay)},
+		paths:    &prober{ways: make(map[netip.Addr]*way)},
+		pings:    newPinger(),
 		segments: make(map[uint32]*segmentGroups),
 		failed:   make(map[string]string),
 		timer:    time.NewTimer(0),
@@ -74,11 +82,14 @@ func (g *groups) close() {
 	g.timer.Stop()
 	g.events.close()
 	g.out.close()
+	g.pings.close()
 }
 
-// follow takes the state that is in force, and the numbers that it has.
-func (g *groups) follow(now time.Time, state *policy.State, contents *maps.Contents, local netip.Addr) error {
-	g.state, g.contents = state, contents
+// follow takes the state that is in force, the numbers that it has, and how large
+// a packet the routes to the remotes let out.
+func (g *groups) follow(now time.Time, state *policy.State, contents *maps.Contents, local netip.Addr, routes map[netip.Addr]int) error {
+	g.state, g.contents, g.local = state, contents, local
+	g.paths.want(now, state, routes, contents)
 	err := g.out.from(local, state.Tunnel.Encapsulation)
 	slots := make(map[netip.Addr]uint32, len(contents.Remotes))
 	for slot, remote := range contents.Remotes {
@@ -191,12 +202,16 @@ func (g *groups) wantProbes() {
 	g.live.want(ways)
 }
 
-// receive takes a frame that the programs have handed over, and tells whether
-// a host has come to life by it.
-func (g *groups) receive(now time.Time, e Event) (revived bool) {
+// receive takes a frame that the programs have handed over, and tells whether the
+// ways to other hosts have changed by it.
+func (g *groups) receive(now time.Time, e Event) (changed bool) {
 	if e.Frame == nil {
 		g.behind = false
 		return false
+	}
+	if e.Segment == 0 {
+		said, ok := parseUnderlayError(e.Frame)
+		return ok && g.paths.take(now, g.remotes[e.Remote].VTEP, said)
 	}
 	if p, ok := parseProbe(e.Frame); ok {
 		return g.probed(now, e, p)
@@ -221,16 +236,16 @@ func (g *groups) receive(now time.Time, e Event) (revived bool) {
 
 // drain receives what waits, but no more than there may be: what comes meanwhile
 // can wait for the next time.
-func (g *groups) drain(now time.Time) (revived bool) {
+func (g *groups) drain(now time.Time) (changed bool) {
 	for range eventBacklog {
 		select {
 		case e := <-g.events.C:
-			revived = g.receive(now, e) || revived
+			changed = g.receive(now, e) || changed
 		default:
-			return revived
+			return changed
 		}
 	}
-	return revived
+	return changed
 }
 
 // probed answers a probe, or notes the answer to ours.
@@ -240,9 +255,13 @@ func (g *groups) probed(now time.Time, e Event, p probe) (revived bool) {
 		return false
 	}
 	segment := g.contents.Segments[e.Segment]
+	if p.reply && g.paths.answer(now, remote.VTEP, p.nonce) {
+		return false
+	}
 	if p.reply {
 		return g.live.answered(now, maps.RelayWay{VTEP: remote.VTEP, VNI: segment.RelayVni}, p)
 	}
+	g.paths.hear(now, remote.VTEP)
 	answer := probe{from: policy.MAC(g.proxy()), reply: true, nonce: p.nonce}
 	g.out.toHostFirst(g.tunnelOf(remote.VTEP), segment.Vni, answer.frame())
 	return false
@@ -266,16 +285,32 @@ func (g *groups) note(what string, err error) {
 	}
 }
 
-// tick does what is due, and tells whether a relay has died. What waits to be
-// received comes before it.
-func (g *groups) tick(now time.Time) (died bool, err error) {
-	if g.state == nil {
-		return false, nil
-	}
-	probes, died := g.live.due(now, policy.MAC(g.proxy()))
+// probe sends the probes that are due, and tells whether the ways to other hosts
+// have changed: a relay has died, or another size is usable.
+func (g *groups) probe(now time.Time) (changed bool) {
+	probes, changed := g.live.due(now, policy.MAC(g.proxy()))
 	for way, p := range probes {
 		g.out.toHostFirst(g.tunnelOf(way.VTEP), way.VNI, p.frame())
 	}
+	sizes, resized := g.paths.due(now, policy.MAC(g.proxy()))
+	for _, o := range sizes {
+		g.out.toHostFirst(g.tunnelOf(o.vtep), o.vni, o.probe.frame())
+	}
+	answered, err := g.pings.ping(now, g.local, g.paths.silent())
+	g.note("pings", err)
+	for _, vtep := range answered {
+		g.paths.pinged(now, vtep)
+	}
+	return changed || resized
+}
+
+// tick does what is due, and tells whether the ways to other hosts have changed.
+// What waits to be received comes before it.
+func (g *groups) tick(now time.Time) (changed bool, err error) {
+	if g.state == nil {
+		return false, nil
+	}
+	changed = g.probe(now)
 	for _, s := range g.segments {
 		s.table.Advance(now)
 	}
@@ -284,7 +319,7 @@ func (g *groups) tick(now time.Time) (died bool, err error) {
 	if now.Sub(g.beat) >= beatInterval {
 		err = errors.Join(err, g.reopen(), g.catchUp(now), g.tellPrograms(now))
 	}
-	return died, err
+	return changed, err
 }
 
 // reopen reads oc_events again, if that has ended.
@@ -308,6 +343,9 @@ func (g *groups) flush(now time.Time) error {
 	next := now.Add(beatInterval)
 	if beat := g.beat.Add(beatInterval); !g.beat.IsZero() && beat.Before(next) {
 		next = beat // also where messages come all the time
+	}
+	if soon := now.Add(answerInterval); g.paths.open && soon.Before(next) {
+		next = soon
 	}
 	var whole []*segmentGroups
 	begun := time.Now()
@@ -415,7 +453,7 @@ func (g *groups) tellPrograms(now time.Time) error {
 		return nil // they find out by themselves
 	}
 	snooping := make(map[uint32]maps.Snooping, len(g.segments))
-	for slot := range g.contents.Relays {
+	for slot := range g.contents.Segments {
 		snooping[slot] = maps.Snooping{Reading: true} // for probes
 	}
 	for slot, s := range g.segments {

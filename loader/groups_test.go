@@ -108,7 +108,7 @@ func (w *groupsWorld) snoop(set *maps.Set) bpf.Snoop {
 
 func (w *groupsWorld) follow() {
 	w.t.Helper()
-	if err := w.groups.follow(w.now, w.state, w.contents, w.state.Host.VTEP); err != nil {
+	if err := w.groups.follow(w.now, w.state, w.contents, w.state.Host.VTEP, nil); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -370,7 +370,7 @@ func TestNoSnoopingLeavesNothing(t *testing.T) {
 	if left := w.mdb.Entries(); len(left) != 0 {
 		t.Errorf("left are %v", left)
 	}
-	if w.snoop(w.set).Alive != 0 {
-		t.Error("the programs still hand over what nobody takes")
+	if w.snoop(w.set).Lifetime != 0 {
+		t.Error("the programs still believe the MDB")
 	}
 }

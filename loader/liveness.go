@@ -42,6 +42,7 @@ type probe struct {
 	from  policy.MAC
 	reply bool
 	nonce uint64
+	size  int // bytes of the frame, if that is more than it needs
 }
 
 // The frames of probes: the experimental EtherType (IEEE 802 9.2) to a group
@@ -66,7 +67,7 @@ func (p probe) frame() []byte {
 	}
 	frame = append(append(frame, probeMark...), kind)
 	frame = binary.BigEndian.AppendUint64(frame, p.nonce)
-	return append(frame, make([]byte, 60-len(frame))...) // Ethernet's least
+	return append(frame, make([]byte, max(60, p.size)-len(frame))...) // Ethernet's least
 }
 
 // parseProbe reads a frame, which is any; false where it is no probe.
@@ -79,7 +80,14 @@ func parseProbe(frame []byte) (probe, bool) {
 	if string(body[:len(probeMark)]) != probeMark || kind != probeRequest && kind != probeReply {
 		return probe{}, false
 	}
-	return probe{policy.MAC(frame[6:12]), kind == probeReply, binary.BigEndian.Uint64(body[len(probeMark)+1:])}, true
+	return probe{policy.MAC(frame[6:12]), kind == probeReply, binary.BigEndian.Uint64(body[len(probeMark)+1:]), len(frame)}, true
+}
+
+// newNonce is a number that nobody can guess, and not 0.
+func newNonce() uint64 {
+	var nonce [8]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	return binary.BigEndian.Uint64(nonce[:]) | 1
 }
 
 // want names the ways to probe.
@@ -114,10 +122,8 @@ func (l *liveness) due(now time.Time, from policy.MAC) (probes map[maps.RelayWay
 		if late := now.Sub(p.sent) - probeInterval; p.alive && late > probeInterval {
 			p.answered = p.answered.Add(late)
 		}
-		var nonce [8]byte
-		_, _ = rand.Read(nonce[:]) // never fails
 		copy(p.nonces[1:], p.nonces[:])
-		p.sent, p.nonces[0] = now, binary.BigEndian.Uint64(nonce[:])
+		p.sent, p.nonces[0] = now, newNonce()
 		probes[way] = probe{from: from, nonce: p.nonces[0]}
 	}
 	return probes, died
@@ -149,20 +155,16 @@ func (l *liveness) alive() map[maps.RelayWay]bool {
 	return all
 }
 
-// report tells of a host that is probed, for whichever segment; nil if it is not.
-func (l *liveness) report(vtep netip.Addr) *ProbeReport {
-	var r *ProbeReport
+// livesAs tells whether a host answers as a relay, for whichever segment; known
+// is false if it is not asked.
+func (l *liveness) livesAs(vtep netip.Addr) (alive bool, answered time.Time, known bool) {
 	for way, p := range l.ways {
-		if way.VTEP != vtep {
-			continue
-		}
-		if r == nil {
-			r = &ProbeReport{}
-		}
-		r.Alive = r.Alive || p.alive
-		if p.answered.After(r.Answered) {
-			r.Answered = p.answered
+		if way.VTEP == vtep {
+			known, alive = true, alive || p.alive
+			if p.answered.After(answered) {
+				answered = p.answered
+			}
 		}
 	}
-	return r
+	return alive, answered, known
 }

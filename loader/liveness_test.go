@@ -83,7 +83,7 @@ func TestLiveness(t *testing.T) {
 }
 
 func TestProbeOnTheWire(t *testing.T) {
-	for _, p := range []probe{{from: policy.MAC{2, 1}, nonce: 1}, {from: policy.MAC{2, 1}, reply: true, nonce: 1<<64 - 1}} {
+	for _, p := range []probe{{from: policy.MAC{2, 1}, nonce: 1, size: 60}, {from: policy.MAC{2, 1}, reply: true, nonce: 1<<64 - 1, size: 60}, {from: policy.MAC{2, 1}, nonce: 1, size: 1500}} {
 		frame := p.frame()
 		if got, ok := parseProbe(frame); !ok || got != p {
 			t.Errorf("%v is read as %v, %t", p, got, ok)

@@ -24,10 +24,10 @@ func (d *Datapath) Take(e Event) error {
 		return nil
 	}
 	now := time.Now()
-	revived := d.groups.receive(now, e)
-	revived = d.groups.drain(now) || revived
+	changed := d.groups.receive(now, e)
+	changed = d.groups.drain(now) || changed
 	err := errors.Join(d.groups.flush(now), d.groups.begin(now))
-	if revived {
+	if changed {
 		err = errors.Join(err, d.Refresh())
 	}
 	return err
@@ -39,9 +39,9 @@ func (d *Datapath) Tick() error {
 		return nil
 	}
 	now := time.Now()
-	revived := d.groups.drain(now)
-	died, err := d.groups.tick(now)
-	if revived || died {
+	changed := d.groups.drain(now)
+	also, err := d.groups.tick(now)
+	if changed || also {
 		err = errors.Join(err, d.Refresh())
 	}
 	return err
@@ -58,7 +58,7 @@ func (d *Datapath) GroupsVersion() uint64 {
 }
 
 // LivenessVersion is another number when a host that is probed has come to life
-// or died since, of which Report tells.
+// or died since, or another size gets there, of which Report tells.
 func (d *Datapath) LivenessVersion() uint64 {
-	return d.groups.live.turns
+	return d.groups.live.turns + d.groups.paths.turns
 }

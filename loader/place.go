@@ -89,6 +89,9 @@ func (d *Datapath) wantedConstants() bpf.Constants {
 	if d.state.Tunnel.DSCPBack {
 		c.DscpBack = 1
 	}
+	if d.state.Tunnel.Checksum {
+		c.Checksum = 1
+	}
 	if d.features.DecapFlags {
 		c.DecapFlags = 1
 	}

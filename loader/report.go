@@ -137,14 +137,9 @@ type RemoteReport struct {
 	Foreign bool       `json:"foreign"`
 	MTU     int        `json:"mtu"` // bytes of the largest underlay packet; 0: no route
 	Uplink  string     `json:"uplink,omitempty"`
-	// Nil where nobody needs to know whether the host lives.
+	PathReport
+	// Nil where the host is not probed.
 	Probe *ProbeReport `json:"probe,omitempty"`
-}
-
-// ProbeReport is what probes tell of a host.
-type ProbeReport struct {
-	Alive    bool      `json:"alive"`
-	Answered time.Time `json:"answered,omitzero"` // last; zero: never
 }
 
 // ConfigReport is where the state came from and whether it is the latest.
@@ -201,7 +196,7 @@ func (d *Datapath) reportRemotes(r *Report) {
 			MTU:     d.routes.mtus[remote.VTEP],
 			Uplink:  d.machine.byIndex[d.routes.paths[remote.VTEP].Ifindex].name,
 		}
-		row.Probe = d.groups.live.report(remote.VTEP)
+		row.Probe, row.PathReport = d.groups.reportPath(time.Now(), remote.VTEP)
 		r.Remotes = append(r.Remotes, row)
 	}
 }

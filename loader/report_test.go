@@ -36,7 +36,7 @@ func fullReport() Report {
 		Segments: []SegmentReport{{1, "shop", "lan", 4500, 1450, 1400, &RelayReport{4501, 8, []RelayZoneReport{{"az2", true, 9, "c", []RelayCandidateReport{{"c", true}}}}}}},
 		Ports: []PortReport{{Slot: 1, Environment: "shop", Segment: "lan", Port: "web", Interface: "tap0", Ifindex: 5, State: PortUp, DropsIfindex: 5, MTU: 1450, DeviceMTU: 1500,
 			MAC: "02:00:00:00:00:01", ExtraMACs: []string{"any"}, IPs: []netip.Addr{addr}}},
-		Remotes:  []RemoteReport{{1, "b", addr, "az1", true, 1500, "eth0", &ProbeReport{true, at}}},
+		Remotes:  []RemoteReport{{1, "b", addr, "az1", true, 1500, "eth0", PathReport{1400, "icmp", "lost"}, &ProbeReport{true, at, 0.5, 0.001}}},
 		Config:   ConfigReport{Source: "/etc", Applied: at, Error: "a mistake", ErrorTime: at},
 		Problems: []string{"a device is missing"},
 		Devices:  []DeviceReport{{"tap0", 5, "0", "0", true}},
@@ -138,7 +138,7 @@ func TestReportRelays(t *testing.T) {
 		state.Remotes, segment.Remotes = append(state.Remotes, remote), append(segment.Remotes, remote.VTEP)
 	}
 	state.Segments = []policy.Segment{segment, {Environment: "shop", Name: "plain", VNI: 4502, Remotes: segment.Remotes}}
-	d := &Datapath{state: state, groups: &groups{live: &liveness{ways: make(map[maps.RelayWay]*probedWay)}}, machine: &machine{}, routes: &routes{}}
+	d := &Datapath{state: state, groups: &groups{state: state, live: &liveness{ways: make(map[maps.RelayWay]*probedWay)}, paths: &prober{}}, machine: &machine{}, routes: &routes{}}
 	compile := func() {
 		t.Helper()
 		var err error
@@ -188,7 +188,7 @@ func TestReportRelays(t *testing.T) {
 		case first:
 			want = &ProbeReport{}
 		case second:
-			want = &ProbeReport{true, at}
+			want = &ProbeReport{Alive: true, Answered: at}
 		}
 		if diff := cmp.Diff(want, remote.Probe); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", remote.Host, diff)

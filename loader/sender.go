@@ -78,12 +78,27 @@ func (s *sender) from(local netip.Addr, wrap policy.Encapsulation) error {
 		return fmt.Errorf("socket for messages to other hosts: %w", err)
 	}
 	_ = unix.SetsockoptInt(hosts, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) // the default is slower
+	if err := neverFragment(hosts, local); err != nil {
+		_ = unix.Close(hosts)
+		return fmt.Errorf("socket for messages to other hosts: %w", err)
+	}
 	if err := unix.Bind(hosts, sockaddr(netip.AddrPortFrom(local, 0))); err != nil {
 		_ = unix.Close(hosts)
 		return fmt.Errorf("socket for messages to other hosts, from %s: %w", local, err)
 	}
 	s.hosts, s.local = hosts, local
 	return nil
+}
+
+// neverFragment has packets go out as they are, whatever the kernel thinks of the
+// way: probes are to find that out.
+func neverFragment(socket int, local netip.Addr) error {
+	if local.Is4() {
+		return unix.SetsockoptInt(socket, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+	}
+	return errors.Join(
+		unix.SetsockoptInt(socket, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE),
+		unix.SetsockoptInt(socket, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1))
 }
 
 func sockaddr(to netip.AddrPort) unix.Sockaddr {

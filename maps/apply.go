@@ -277,8 +277,12 @@ func (s *Set) putRemotes(have, want map[uint32]bpf.Remote) error {
 			first[slot] = remote
 			continue
 		}
-		path := remote.CurrentPath()
+		path, same := remote.CurrentPath(), old.Mtu == remote.Mtu
+		old.Mtu = remote.Mtu
 		if old.CurrentPath() == path {
+			if !same {
+				first[slot] = old
+			}
 			continue
 		}
 		idle := 1 - old.Active&1
@@ -305,7 +309,7 @@ func (s *Set) SetPaths(paths map[netip.Addr]bpf.Path) (int, error) {
 	for slot, remote := range have {
 		path := paths[remote.Vtep.NetAddr()]
 		if remote.CurrentPath() != path {
-			want[slot] = bpf.Remote{Vtep: remote.Vtep, Path: [2]bpf.Path{path}}
+			want[slot] = bpf.Remote{Vtep: remote.Vtep, Mtu: remote.Mtu, Path: [2]bpf.Path{path}}
 		}
 	}
 	return len(want), s.putRemotes(have, want)

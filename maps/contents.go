@@ -5,6 +5,7 @@ package maps
 import (
 	"fmt"
 	"hash/fnv"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -166,7 +167,7 @@ func (c *compiler) compileRemotes() error {
 			c.remotes[remote.VTEP] = slot
 		}
 		addr := bpf.AddrFrom(remote.VTEP)
-		c.want.Remotes[slot] = bpf.Remote{Vtep: addr, Path: [2]bpf.Path{c.facts.Paths[remote.VTEP]}}
+		c.want.Remotes[slot] = bpf.Remote{Vtep: addr, Mtu: c.remoteMTU(remote.VTEP), Path: [2]bpf.Path{c.facts.Paths[remote.VTEP]}}
 		c.want.RemoteNames[slot] = remote.Name
 		c.hosts[remote.VTEP] = remote
 		// VNI 0 lists the hosts themselves, to tell strangers from non-members.
@@ -260,7 +261,7 @@ func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 		mtu = int(have.Mtu)
 		c.want.Problems = append(c.want.Problems, fmt.Sprintf("segment %s: %v; it keeps %d", segment.Object(), err, mtu))
 	}
-	value := bpf.Segment{Vni: segment.VNI, Mtu: uint32(mtu), Environment: c.environments[segment.Environment], Identity: identity(segment.Object())}
+	value := bpf.Segment{Vni: segment.VNI, Mtu: uint32(mtu), MtuMost: mostMTU(segment), Environment: c.environments[segment.Environment], Identity: identity(segment.Object())}
 	if segment.Learning {
 		value.Flags |= bpf.SegmentLearning
 	}
@@ -275,6 +276,9 @@ func (c *compiler) compileSegment(segment *policy.Segment, slot uint32) error {
 	}
 	if segment.NeighborAnswers {
 		value.Flags |= bpf.SegmentNeighbors
+	}
+	if segment.ClampMSS {
+		value.Flags |= bpf.SegmentClampMSS
 	}
 	var remotes []uint32
 	for _, vtep := range segment.Remotes {
@@ -328,6 +332,24 @@ func (c *compiler) mtu(segment *policy.Segment) (int, error) {
 		return segment.MTU, nil
 	}
 	return fits, nil
+}
+
+// remoteMTU is the largest layer-3 packet of a guest that fits the way to one
+// remote. A way that does not carry what IPv6 needs is a problem of its segments.
+func (c *compiler) remoteMTU(vtep netip.Addr) uint32 {
+	underlay, ok := c.facts.MTUs[vtep]
+	if !ok {
+		return MinMTU // nothing is sent there
+	}
+	return uint32(max(underlay-Overhead(vtep), MinMTU))
+}
+
+// mostMTU bounds what goes to one remote, however much fits the way there.
+func mostMTU(segment *policy.Segment) uint32 {
+	if segment.MTU != 0 {
+		return uint32(segment.MTU)
+	}
+	return math.MaxUint16
 }
 
 // compilePorts returns the ifindexes of the segment's ports that are there.

@@ -246,11 +246,11 @@ func TestContentsOfSegment(t *testing.T) {
 	}
 	// A remote without a route is there, with no path.
 	if diff := cmp.Diff(map[uint32]bpf.Remote{
-		1: {Vtep: addrs[0], Path: [2]bpf.Path{testPath(2)}}, 2: {Vtep: addrs[1]},
+		1: {Vtep: addrs[0], Mtu: 1450, Path: [2]bpf.Path{testPath(2)}}, 2: {Vtep: addrs[1], Mtu: MinMTU},
 	}, want.Remotes); diff != "" {
 		t.Errorf("remotes (-want +got):\n%s", diff)
 	}
-	if got := want.Segments[1]; got.Vni != 7 || got.Mtu != 1450 || got.Flags != bpf.SegmentLearning|bpf.SegmentFloodUnknown || got.Identity != identity("env/a") {
+	if got := want.Segments[1]; got.Vni != 7 || got.Mtu != 1450 || got.MtuMost != 65535 || got.Flags != bpf.SegmentLearning|bpf.SegmentFloodUnknown || got.Identity != identity("env/a") {
 		t.Errorf("segment %+v", got)
 	}
 	if got := want.VNIs[7]; got != (bpf.VNI{Segment: 1}) {

@@ -75,6 +75,42 @@ func TestApplyPath(t *testing.T) {
 	}
 }
 
+// So does another size of what gets there, in one write.
+func TestApplyRemoteMTU(t *testing.T) {
+	set := newSet(t, small)
+	segment := newSegment("a", 1, []int{2, 3, 4}, 1)
+	segment.MTU = 1300 // the same in all this
+	state := newState(segment)
+	facts := newFacts(state)
+	bring(t, set, state, facts, small)
+	facts.MTUs[testVTEP(3)] = 1400
+	if _, writes := bring(t, set, state, facts, small); writes != (Writes{Put: 1}) {
+		t.Errorf("wrote %+v, want the one remote", writes)
+	}
+	facts.MTUs[testVTEP(3)], facts.Paths[testVTEP(3)] = 1360, testPath(77)
+	want, writes := bring(t, set, state, facts, small)
+	if writes != (Writes{Put: 2}) {
+		t.Errorf("wrote %+v, want the one remote twice", writes)
+	}
+	if n, err := set.SetPaths(map[netip.Addr]bpf.Path{testVTEP(2): testPath(2), testVTEP(3): testPath(78), testVTEP(4): testPath(4)}); err != nil || n != 1 {
+		t.Errorf("%d changed, %v", n, err)
+	}
+	got := make(map[netip.Addr]uint32)
+	for slot := range want.Remotes {
+		var remote bpf.Remote
+		if err := set.Remotes.Lookup(&slot, &remote); err != nil {
+			t.Fatal(err)
+		}
+		got[remote.Vtep.NetAddr()] = remote.Mtu
+	}
+	if diff := cmp.Diff(map[netip.Addr]uint32{testVTEP(2): 1450, testVTEP(3): 1310, testVTEP(4): 1450}, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("MTUs (-want +got):\n%s", diff)
+	}
+	if segment := want.Segments[1]; segment.Mtu != 1300 || segment.MtuMost != 1300 {
+		t.Errorf("segment %+v", segment)
+	}
+}
+
 // Whoever reads a remote while its path changes finds one of the paths that
 // it ever had, whole. Each path tells its number in all of its parts.
 func TestPathsAreNeverTorn(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	yaml "go.yaml.in/yaml/v3"
 )
@@ -124,7 +125,7 @@ func (c *checker) tunnel(v value) {
 	if v.node == nil {
 		return
 	}
-	fields := c.fields(v, "encapsulation", "port", "dscp", "dscp_back", "hop_limit", "source_ports")
+	fields := c.fields(v, "encapsulation", "port", "dscp", "dscp_back", "hop_limit", "source_ports", "checksum", "probe_interval")
 	t := DefaultTunnel(c.encapsulation(fields["encapsulation"]))
 	if port, ok := c.number(fields["port"], 1, 65535); ok {
 		t.Port = uint16(port)
@@ -136,6 +137,8 @@ func (c *checker) tunnel(v value) {
 	if ports, ok := c.portRange(fields["source_ports"]); ok {
 		t.SourcePorts = ports
 	}
+	t.Checksum = c.boolean(fields["checksum"])
+	c.probeInterval(&t.ProbeInterval, fields["probe_interval"])
 	if c.tunnelAt != nil && t != c.model.Tunnel {
 		c.problem(v, "the same for all hosts", "differs from the one at %s", *c.tunnelAt)
 		return
@@ -165,6 +168,18 @@ func (c *checker) dscp(v value) int {
 	}
 	n, _ := c.numberFor(v, 0, 63, "copy, or a number from 0 to 63")
 	return int(n)
+}
+
+// probeInterval reads how often, or that never.
+func (c *checker) probeInterval(to *time.Duration, v value) {
+	if v.node != nil && v.node.Value == "off" {
+		*to = 0
+		return
+	}
+	const want = "off, or a duration from 1s to 5m, like 5s"
+	if d, ok := c.durationFor(v, time.Second, 5*time.Minute, want); ok {
+		*to = d
+	}
 }
 
 // portRange reads a range of UDP ports.
@@ -267,7 +282,7 @@ func (c *checker) environment(v value) {
 }
 
 func (c *checker) segment(v value, names map[string]Position) (SegmentSpec, bool) {
-	fields := c.fields(v, "name", "vni", "mtu", "learning", "unknown_unicast", "multicast", "neighbor_answers", "relay", "members", "ports")
+	fields := c.fields(v, "name", "vni", "mtu", "learning", "unknown_unicast", "multicast", "neighbor_answers", "relay", "clamp_mss", "members", "ports")
 	if fields == nil {
 		return SegmentSpec{}, false
 	}
@@ -280,6 +295,7 @@ func (c *checker) segment(v value, names map[string]Position) (SegmentSpec, bool
 		Multicast:       c.multicast(fields["multicast"]),
 		NeighborAnswers: true,
 		Relay:           c.relay(fields["relay"]),
+		ClampMSS:        c.boolean(fields["clamp_mss"]),
 	}
 	c.setBoolean(&s.NeighborAnswers, fields["neighbor_answers"])
 	var ok bool

@@ -127,7 +127,8 @@ func TestTwins(t *testing.T) {
 		{"unknown member", []string{oneEnv + "      - {name: s, vni: 7, members: [a, <B>]}\n"}, "b", segments + ".members[1]", `there is no host "B"; want a host that is listed under hosts`},
 		{"foreign member", []string{oneEnv + "      - {name: s, vni: 7, members: [a, <t>]}\n"}, "b", segments + ".members[1]", "host t is foreign, so its MACs must be learned; want learning: true in this segment"},
 		{"ports not a list", []string{oneEnv + "      - {name: s, vni: 7, ports: <{}>}\n"}, "[]", segments + ".ports", "a mapping; want a list"},
-		{"segment key", []string{oneEnv + "      - {name: s, vni: 7, <member>: []}\n"}, "members", segments + ".member", `unknown key "member"; want one of name, vni, mtu, learning, unknown_unicast, multicast, neighbor_answers, relay, members, ports (did you mean members?)`},
+		{"segment key", []string{oneEnv + "      - {name: s, vni: 7, <member>: []}\n"}, "members", segments + ".member", `unknown key "member"; want one of name, vni, mtu, learning, unknown_unicast, multicast, neighbor_answers, relay, clamp_mss, members, ports (did you mean members?)`},
+		{"clamping by a number", []string{oneEnv + "      - {name: s, vni: 7, clamp_mss: <1400>}\n"}, "true", segments + ".clamp_mss", `"1400"; want true or false`},
 		{"answers in capitals", []string{oneEnv + "      - {name: s, vni: 7, neighbor_answers: <True>}\n"}, "true", segments + ".neighbor_answers", `"True"; want true or false`},
 		// Multicast.
 		{"multicast of no value", []string{oneEnv + "      - name: s\n        vni: 7\n        multicast: <~>\n"}, "{}", segments + ".multicast", "no value; want a mapping with snooping, unknown_groups, fast_leave, querier, query_interval, query_response_interval, robustness, groups_per_port, groups, sources"},
@@ -180,7 +181,7 @@ func TestTwins(t *testing.T) {
 		{"bytes too many", governed("broadcast: {bytes: <1000000000001>}"), "1000000000000", "environments[0].governor.broadcast.bytes", `"1000000000001"; ` + wantRate},
 		{"bytes with a unit", governed("broadcast: {bytes: <10M>}"), "10000000", "environments[0].governor.broadcast.bytes", `"10M"; ` + wantRate},
 		{"governor of a port", []string{onePorts + port("mac: "+macA+", governor: {broadcast: {copies: <-1>}}")}, "1", ports + "[0].governor.broadcast.copies", `"-1"; ` + wantRate},
-		{"governor of a segment", []string{oneEnv + "      - {name: s, vni: 7, <governor>: auto}\n"}, "mtu", segments + ".governor", `unknown key "governor"; want one of name, vni, mtu, learning, unknown_unicast, multicast, neighbor_answers, relay, members, ports`},
+		{"governor of a segment", []string{oneEnv + "      - {name: s, vni: 7, <governor>: auto}\n"}, "mtu", segments + ".governor", `unknown key "governor"; want one of name, vni, mtu, learning, unknown_unicast, multicast, neighbor_answers, relay, clamp_mss, members, ports`},
 		// Ports.
 		{"port of no host", []string{onePorts + "          - {name: p, host: <c>, interface: i, mac: " + macA + "}\n"}, "b", ports + "[0].host", `there is no host "c"; want a host that is listed under hosts`},
 		{"port of a foreign host", []string{oneLearn + "          - {name: p, host: <t>, interface: i}\n"}, "a", ports + "[0].host", "host t is foreign and has no ports of ours; want a host with the agent, or the host under members"},

@@ -2,7 +2,10 @@
 
 package policy
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Encapsulation is how frames are wrapped.
 type Encapsulation uint8
@@ -41,6 +44,9 @@ type Tunnel struct {
 	DSCPBack      bool   // a frame gets the DSCP of the packet that it came in
 	HopLimit      uint8  // of the packets
 	SourcePorts   Ports  // among which flows are spread
+	Checksum      bool   // the packets have UDP checksums
+	// How often each host probes the ways to the others; 0: not at all.
+	ProbeInterval time.Duration
 }
 
 // CopyDSCP stands for the DSCP of the frame (RFC 2983, the uniform model).
@@ -59,7 +65,7 @@ func (p Ports) Count() int {
 // DefaultTunnel is a tunnel of which only the encapsulation is told. Flows are
 // spread over the dynamic ports, as RFC 7348 5 and RFC 8926 3.3 want it.
 func DefaultTunnel(e Encapsulation) Tunnel {
-	return Tunnel{Encapsulation: e, Port: e.DefaultPort(), HopLimit: 64, SourcePorts: Ports{49152, 65535}}
+	return Tunnel{Encapsulation: e, Port: e.DefaultPort(), HopLimit: 64, SourcePorts: Ports{49152, 65535}, ProbeInterval: 5 * time.Second}
 }
 
 // Host is a machine with a tunnel endpoint.
@@ -96,6 +102,7 @@ type SegmentSpec struct {
 	Multicast       Multicast
 	NeighborAnswers bool // ARP and ND are answered where the answer is known
 	Relay           Relay
+	ClampMSS        bool     // SYNs to and from other hosts say what fits the tunnel
 	Members         []string // hosts beside those with ports
 	Ports           []PortSpec
 }

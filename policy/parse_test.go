@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -255,6 +256,10 @@ func TestTunnel(t *testing.T) {
 		"{port: 6081}":                         func(t *Tunnel) { t.Port = 6081 },
 		"{dscp: 46}":                           func(t *Tunnel) { t.DSCP = 46 },
 		"{dscp: copy, dscp_back: true}":        func(t *Tunnel) { t.DSCP, t.DSCPBack = CopyDSCP, true },
+		"{checksum: true}":                     func(t *Tunnel) { t.Checksum = true },
+		"{probe_interval: off}":                func(t *Tunnel) { t.ProbeInterval = 0 },
+		"{probe_interval: 1s}":                 func(t *Tunnel) { t.ProbeInterval = time.Second },
+		"{probe_interval: 5m}":                 func(t *Tunnel) { t.ProbeInterval = 5 * time.Minute },
 		"{hop_limit: 255}":                     func(t *Tunnel) { t.HopLimit = 255 },
 		"{source_ports: 40000-40015}":          func(t *Tunnel) { t.SourcePorts = Ports{40000, 40015} },
 		"{source_ports: 65535-65535, dscp: 0}": func(t *Tunnel) { t.SourcePorts = Ports{65535, 65535} },
@@ -279,6 +284,10 @@ func TestWrongTunnel(t *testing.T) {
 		"{dscp: uniform}":            `dscp: "uniform"; want copy, or a number from 0 to 63`,
 		"{dscp_back: copy}":          `dscp_back: "copy"; want true or false`,
 		"{hop_limit: 0}":             `hop_limit: "0"; want a number from 1 to 255`,
+		"{checksum: 1}":              `checksum: "1"; want true or false`,
+		"{probe_interval: 0s}":       `probe_interval: "0s"; want off, or a duration from 1s to 5m, like 5s`,
+		"{probe_interval: 6m}":       `probe_interval: "6m"; want off, or a duration from 1s to 5m, like 5s`,
+		"{probe_interval: never}":    `probe_interval: "never"; want off, or a duration from 1s to 5m, like 5s`,
 		"{hop_limit: 256}":           `hop_limit: "256"; want a number from 1 to 255`,
 		"{source_ports: 49152}":      `source_ports: "49152"` + ports,
 		"{source_ports: 2000-1999}":  `source_ports: "2000-1999"` + ports,

@@ -253,7 +253,11 @@ func (r *reader) numberFor(v value, least, most int64, want string) (int64, bool
 
 // duration reads a time with its unit, as time.ParseDuration has it.
 func (r *reader) duration(v value, least, most time.Duration) (time.Duration, bool) {
-	want := fmt.Sprintf("a duration from %s to %s, like 10s", least, most)
+	return r.durationFor(v, least, most, fmt.Sprintf("a duration from %s to %s, like 10s", least, most))
+}
+
+// durationFor reads a time where its bounds alone would not tell enough.
+func (r *reader) durationFor(v value, least, most time.Duration, want string) (time.Duration, bool) {
 	s, ok := r.text(v, want)
 	if !ok {
 		return 0, false

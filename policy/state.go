@@ -35,6 +35,7 @@ type Segment struct {
 	Multicast           Multicast
 	NeighborAnswers     bool // ARP and ND are answered where the answer is known
 	Relay               Relay
+	ClampMSS            bool         // SYNs to and from other hosts say what fits the tunnel
 	Remotes             []netip.Addr // VTEPs of the other members, sorted
 	Ports               []Port       // those on this host, by name
 	FDB                 []Entry      // every configured MAC of the segment, sorted
@@ -106,6 +107,7 @@ func (m *Model) segmentFor(host string, environment *Environment, spec *SegmentS
 		Multicast:           spec.Multicast,
 		NeighborAnswers:     spec.NeighborAnswers,
 		Relay:               spec.Relay,
+		ClampMSS:            spec.ClampMSS,
 	}
 	for name := range members {
 		if name == host {

@@ -66,7 +66,7 @@ func contenders(wire lab.Wire) []contender {
 		contender{"kernel, metadata", false, connectMetadata},
 	)
 	// A packet socket takes its frames before XDP's kind of wire matters.
-	if ovsInstalled() && wire == lab.PlainNIC {
+	if lab.HasOpenVSwitch() && wire == lab.PlainNIC {
 		all = append(all, contender{openVSwitch, false, connectOVS})
 	}
 	return all

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -242,8 +244,9 @@ type remoteRow struct {
 	Route   string `json:"route"` // resolved, by device, or none
 	Uplink  string `json:"uplink"`
 	NextHop string `json:"next_hop"`
-	MTU     int    `json:"mtu"` // bytes of the largest underlay packet
-	// Absent where nobody needs to know whether the host lives.
+	MTU     int    `json:"mtu"` // bytes of the largest underlay packet, as the route has it
+	loader.PathReport
+	// Absent where the host is not probed.
 	Probe *loader.ProbeReport `json:"probe,omitempty"`
 	counters
 }
@@ -260,7 +263,7 @@ func readRemotes(v *view, s *scope) ([]remoteRow, error) {
 		}
 		value := snapshot.Remotes[r.Slot]
 		path := value.CurrentPath()
-		row := remoteRow{Host: r.Host, VTEP: addr(r.VTEP), Zone: r.Zone, Foreign: r.Foreign, Uplink: r.Uplink, MTU: r.MTU, Probe: r.Probe, Route: "none"}
+		row := remoteRow{Host: r.Host, VTEP: addr(r.VTEP), Zone: r.Zone, Foreign: r.Foreign, Uplink: r.Uplink, MTU: r.MTU, PathReport: r.PathReport, Probe: r.Probe, Route: "none"}
 		if path.Ifindex != 0 {
 			row.Route, row.NextHop = "resolved", nextHop(path)
 			if path.Flags&bpf.PathMACs == 0 {
@@ -286,22 +289,37 @@ func nextHop(path bpf.Path) string {
 	return netip.AddrFrom16(path.NextHop).String()
 }
 
+// probed is a column about what probes tell.
+func probed(show func(*loader.ProbeReport) string) func(remoteRow) string {
+	return func(r remoteRow) string {
+		if r.Probe == nil {
+			return ""
+		}
+		return show(r.Probe)
+	}
+}
+
 func remotesCommand(o *options) *cobra.Command {
 	columns := append([]column[remoteRow]{
 		{"HOST", false, func(r remoteRow) string { return r.Host }},
 		{"VTEP", false, func(r remoteRow) string { return r.VTEP }},
 		{"ZONE", true, func(r remoteRow) string { return r.Zone }},
 		{"FOREIGN", true, func(r remoteRow) string { return strconv.FormatBool(r.Foreign) }},
-		{"ALIVE", true, func(r remoteRow) string {
-			if r.Probe == nil {
+		{"ALIVE", false, probed(func(p *loader.ProbeReport) string { return strconv.FormatBool(p.Alive) })},
+		{"LOSS", false, probed(func(p *loader.ProbeReport) string { return fmt.Sprintf("%.0f%%", p.Loss*100) })},
+		{"RTT", true, probed(func(p *loader.ProbeReport) string {
+			if p.RTT == 0 {
 				return ""
 			}
-			return strconv.FormatBool(r.Probe.Alive)
-		}},
+			return time.Duration(p.RTT * float64(time.Second)).Round(time.Microsecond).String()
+		})},
 		{"ROUTE", false, func(r remoteRow) string { return r.Route }},
 		{"UPLINK", false, func(r remoteRow) string { return r.Uplink }},
 		{"NEXT HOP", true, func(r remoteRow) string { return r.NextHop }},
 		{"MTU", true, func(r remoteRow) string { return number(r.MTU) }},
+		{"USABLE", false, func(r remoteRow) string { return number(r.Usable) }},
+		{"BY", true, func(r remoteRow) string { return r.Source }},
+		{"TROUBLE", true, func(r remoteRow) string { return r.Trouble }},
 	}, counterColumns(func(r remoteRow) counters { return r.counters })...)
 	return list(o, verb[remoteRow]{name: "remotes", short: "Show the other hosts and the ways to them", rawMaps: []string{"oc_remotes", "oc_vteps", "oc_stats"}, columns: columns, read: readRemotes})
 }

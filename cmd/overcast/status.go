@@ -37,6 +37,7 @@ type statusRow struct {
 	Remotes       int                   `json:"remotes"`
 	Config        loader.ConfigReport   `json:"config"`
 	Problems      []string              `json:"problems"` // what is not as the documents want it
+	Paths         []string              `json:"paths"`    // what is wrong with the ways to other hosts
 }
 
 func readStatus(v *view, _ *scope) ([]statusRow, error) {
@@ -45,7 +46,7 @@ func readStatus(v *view, _ *scope) ([]statusRow, error) {
 		Host: r.Host, VTEP: addr(r.VTEP), Underlay: addr(r.Underlay), Encapsulation: r.Encapsulation, TunnelPort: r.TunnelPort,
 		Agent: "stopped", PID: r.PID, Version: r.Version, Started: r.Started, Updated: r.Updated,
 		Attach: r.Attach, Decap: string(r.Decap), Tunnel: r.Tunnel, Uplinks: orEmpty(r.Uplinks),
-		Segments: len(r.Segments), Ports: len(r.Ports), Remotes: len(r.Remotes), Config: r.Config, Problems: orEmpty(r.Problems),
+		Segments: len(r.Segments), Ports: len(r.Ports), Remotes: len(r.Remotes), Config: r.Config, Problems: orEmpty(r.Problems), Paths: []string{},
 	}
 	if v.alive {
 		row.Agent = "running"
@@ -58,6 +59,11 @@ func readStatus(v *view, _ *scope) ([]statusRow, error) {
 			row.PortsDown++
 		case loader.PortUnattached:
 			row.PortsBare++
+		}
+	}
+	for _, remote := range r.Remotes {
+		if remote.Trouble != "" {
+			row.Paths = append(row.Paths, remote.Trouble)
 		}
 	}
 	return []statusRow{row}, nil
@@ -120,6 +126,9 @@ func statusLines(s statusRow) []statusLine {
 	}
 	for _, problem := range s.Problems {
 		lines = append(lines, statusLine{"problem", problem})
+	}
+	for _, path := range s.Paths {
+		lines = append(lines, statusLine{"path", path})
 	}
 	if s.Config.Error != "" {
 		lines = append(lines, statusLine{"refused", s.Config.ErrorTime.Format(time.RFC3339) + ", the state before it is in force"})

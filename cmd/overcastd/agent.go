@@ -41,6 +41,7 @@ type agent struct {
 	unread    bool              // they could not be read the last time
 	unapplied bool              // they are right, but cannot be on this machine
 	groups    writtenGroups
+	published time.Time
 	told      []string // the problems that the log has
 }
 
@@ -307,6 +308,7 @@ func (a *agent) publish() {
 	if report.Host == "" {
 		report.Host = a.config.Host
 	}
+	a.published = report.Updated
 	a.tell(report.Problems)
 	a.watch(&report)
 	a.metrics.describe(&report)

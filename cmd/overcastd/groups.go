@@ -19,6 +19,9 @@ type writtenGroups struct {
 // groupsInterval is how often the groups are written at most: there may be many.
 const groupsInterval = time.Second
 
+// reportInterval is how old the report may become, which has what probes tell.
+const reportInterval = 5 * time.Second
+
 // groupsChanged logs what the groups could not be made to be, once until it is
 // something else, and writes what is known of them.
 func (a *agent) groupsChanged(err error) {
@@ -33,7 +36,7 @@ func (a *agent) groupsChanged(err error) {
 	if a.path.State() == nil {
 		return // what an earlier agent has told is still so
 	}
-	if lives := a.path.LivenessVersion(); lives != a.groups.lives {
+	if lives := a.path.LivenessVersion(); lives != a.groups.lives || time.Since(a.published) > reportInterval {
 		a.groups.lives = lives
 		a.publish()
 	}

@@ -8,9 +8,11 @@
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
+#include <linux/udp.h>
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -38,6 +40,7 @@ struct cloud_addr {
 struct cloud_fault {
 	__u32 max_frame;  /* longer frames are lost; 0: none */
 	__u32 lose_every; /* each n-th IP packet is lost; 0: none */
+	__u32 lose_port;  /* datagrams to this UDP port are lost; 0: none */
 	__u32 seen;
 };
 
@@ -143,6 +146,26 @@ static __always_inline enum cloud_class classify(struct __sk_buff *skb)
 	return group ? CLOUD_MULTICAST : CLOUD_ETHERTYPE;
 }
 
+/* The UDP port that a packet is for, 0 if it is no datagram. */
+static __always_inline __u32 udp_port(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end, *at = data + sizeof(struct ethhdr);
+	struct ethhdr *eth = data;
+	struct udphdr *udp;
+	__u8 proto;
+
+	if (at + sizeof(struct ipv6hdr) + sizeof(*udp) > end)
+		return 0;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		proto = ((struct iphdr *)at)->protocol;
+		udp = at + sizeof(struct iphdr);
+	} else {
+		proto = ((struct ipv6hdr *)at)->nexthdr;
+		udp = at + sizeof(struct ipv6hdr);
+	}
+	return proto == IPPROTO_UDP ? bpf_ntohs(udp->dest) : 0;
+}
+
 static __always_inline bool is_lost(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
@@ -151,6 +174,8 @@ static __always_inline bool is_lost(struct __sk_buff *skb)
 	if (!fault)
 		return false;
 	if (fault->max_frame && skb->len > fault->max_frame)
+		return true;
+	if (fault->lose_port && fault->lose_port == udp_port(skb))
 		return true;
 	return fault->lose_every && __sync_fetch_and_add(&fault->seen, 1) % fault->lose_every == fault->lose_every - 1;
 }

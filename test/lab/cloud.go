@@ -38,6 +38,7 @@ var forbidden = []Class{Broadcast, Multicast, EtherType, Tagged, Address}
 type Fault struct {
 	MaxFrame  uint32 // longer frames are lost; bytes with the Ethernet header; 0: none
 	LoseEvery uint32 // each n-th IP packet is lost; 0: none
+	LosePort  uint16 // datagrams to this UDP port are lost; 0: none
 }
 
 // cloud is the switch of the underlay: a bridge whose every door has a program.
@@ -192,7 +193,7 @@ func (l *Lab) SetFault(h *Host, fault Fault) error {
 	if err != nil {
 		return err
 	}
-	if err := l.cloud.objects.CloudFaults.Put(ifindex, cloudCloudFault{MaxFrame: fault.MaxFrame, LoseEvery: fault.LoseEvery}); err != nil {
+	if err := l.cloud.objects.CloudFaults.Put(ifindex, cloudCloudFault{MaxFrame: fault.MaxFrame, LoseEvery: fault.LoseEvery, LosePort: uint32(fault.LosePort)}); err != nil {
 		return fmt.Errorf("fault on the wire of %s: %w", h.Name, err)
 	}
 	return nil

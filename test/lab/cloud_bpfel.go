@@ -37,6 +37,7 @@ type cloudCloudFault struct {
 	_         structs.HostLayout
 	MaxFrame  uint32
 	LoseEvery uint32
+	LosePort  uint32
 	Seen      uint32
 }
 

@@ -5,6 +5,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 )
 
 // Foreign is a VTEP without our agent: the kernel's own tunnel device and
@@ -15,6 +16,7 @@ type Foreign struct {
 	VTEP   netip.Addr
 	lab    *Lab
 	door   string
+	ovs    *OpenVSwitch // nil: the kernel's bridge
 	guests int
 }
 
@@ -25,6 +27,8 @@ type ForeignOptions struct {
 	Snooping bool
 	Querier  *BridgeQuerier // nil: the bridge asks nobody
 	Geneve   bool           // to the only one of Remotes
+	// An Open vSwitch with its kernel datapath, to the only one of Remotes.
+	OpenVSwitch bool
 }
 
 // AddForeign adds a host with a switch of the kernel's to the underlay.
@@ -40,6 +44,9 @@ func (l *Lab) AddForeign(name string, options ForeignOptions) (*Foreign, error) 
 	}
 	if err := n.BridgeNetfilterOff(); err != nil {
 		return nil, err
+	}
+	if options.OpenVSwitch {
+		return f, f.startOpenVSwitch(options)
 	}
 	err = n.AddSwitch(Switch{
 		VNI: options.VNI, Local: f.VTEP, MTU: l.options.MTU - l.Overhead(),
@@ -67,5 +74,19 @@ func (f *Foreign) AddGuest(name string, options GuestOptions) (*Guest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guest %s: %w", name, err)
 	}
+	if f.ovs != nil {
+		return g, f.ovs.Configure("add-port", switchBridge, g.Port)
+	}
 	return g, f.PlugIntoSwitch(g.Port)
+}
+
+func (f *Foreign) startOpenVSwitch(options ForeignOptions) (err error) {
+	if f.ovs, err = f.lab.StartOpenVSwitch(f.Namespace, filepath.Join(f.lab.Dir, f.Name+"-ovs")); err != nil {
+		return err
+	}
+	kind := "vxlan"
+	if options.Geneve {
+		kind = "geneve"
+	}
+	return f.ovs.AddTunnel(kind, options.VNI, f.VTEP, options.Remotes[0])
 }

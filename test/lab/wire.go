@@ -50,6 +50,15 @@ func (g *Guest) SingleFrames() error {
 	})
 }
 
+// WholeChecksums makes a device send only packets whose checksums are complete, as
+// they would be behind a network card.
+func (n *Namespace) WholeChecksums(device string) error {
+	return n.Do(func() error {
+		_, err := ethtool(device, unix.ETHTOOL_STXCSUM, 0)
+		return err
+	})
+}
+
 // setWire makes a device of the underlay behave as its kind of wire does.
 func (n *Namespace) setWire(device string, wire Wire) error {
 	segmentation, merging := uint32(1), uint32(0)
