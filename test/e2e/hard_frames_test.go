@@ -82,6 +82,7 @@ func TestHardFrames(t *testing.T) {
 					{"fragments", h.fragments},
 					{"tunnels of guests", h.tunnels},
 					{"UDP super-frames", h.datagramTrains},
+					{"super-frames of machines", h.machines},
 					{"reserved group addresses", h.reservedGroups},
 					{"sources that cannot be", h.impossibleSources},
 					{"to the sender itself", h.hairpin},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 
@@ -51,6 +52,7 @@ type Guest struct {
 	host  *Host // nil: behind a foreign host
 	lab   *Lab
 	owner *Namespace
+	tap   *os.File // the host's end; nil: a veth
 }
 
 // AddGuest adds a guest to a host.

@@ -36,11 +36,22 @@ func (g *Guest) attachTap(mac net.HardwareAddr) error {
 		outside.Close()
 		return err
 	}
+	g.tap = outside
 	go relay(outside, inside)
 	go relay(inside, outside)
 	g.lab.defers(func() error {
 		return errors.Join(ignoreClosed(outside.Close()), ignoreClosed(inside.Close()))
 	})
+	return nil
+}
+
+// SendAsMachine gives the host's end of a tap a frame, as a virtual machine
+// would: behind a virtio_net_hdr, which may say that the frame is a super-frame
+// of a kind that the guest's kernel does not make.
+func (g *Guest) SendAsMachine(header [10]byte, frame []byte) error {
+	if _, err := g.tap.Write(append(header[:], frame...)); err != nil {
+		return fmt.Errorf("%s: sending a frame as a machine: %w", g.Name, err)
+	}
 	return nil
 }
 
