@@ -23,7 +23,7 @@ func newMixed(t *testing.T, options lab.Options, guest lab.GuestOptions, flags .
 }
 
 // mix adds a foreign host, with a guest behind it, to a world of one host.
-func (w *world) mix(options lab.ForeignOptions, guest lab.GuestOptions) {
+func (w *world) mix(options lab.ForeignOptions, guest lab.GuestOptions) *lab.Foreign {
 	w.t.Helper()
 	options.VNI, options.Remotes = 4500, []netip.Addr{w.Hosts[0].VTEP}
 	foreign, err := w.AddForeign("tor", options)
@@ -39,6 +39,7 @@ func (w *world) mix(options lab.ForeignOptions, guest lab.GuestOptions) {
 	w.extra = fmt.Sprintf("  - {name: tor, vtep: %q, foreign: true}\n", foreign.VTEP)
 	w.segment = "        learning: true\n        unknown_unicast: flood\n        members: [tor]\n"
 	w.t.Cleanup(w.explain)
+	return foreign
 }
 
 // A host of ours and a kernel VXLAN switch carry ARP, ND, ping and TCP in both

@@ -29,7 +29,18 @@ func transfer(t *testing.T, from, to *lab.Guest, address netip.AddrPort) {
 	transferBetween(t, from.Namespace, to.Namespace, address)
 }
 
+// transferSome sends a tenth of it, where many tests run beside each other.
+func transferSome(t *testing.T, from, to *lab.Guest, address netip.AddrPort) {
+	t.Helper()
+	transferCargo(t, from.Namespace, to.Namespace, address, cargo()[:len(cargo())/10])
+}
+
 func transferBetween(t *testing.T, from, to *lab.Namespace, address netip.AddrPort) {
+	t.Helper()
+	transferCargo(t, from, to, address, cargo())
+}
+
+func transferCargo(t *testing.T, from, to *lab.Namespace, address netip.AddrPort, cargo []byte) {
 	t.Helper()
 	listener, err := to.Listen(address)
 	if err != nil {
@@ -40,7 +51,7 @@ func transferBetween(t *testing.T, from, to *lab.Namespace, address netip.AddrPo
 	go func() {
 		conn, err := from.Dial(address)
 		if err == nil {
-			_, err = conn.Write(cargo())
+			_, err = conn.Write(cargo)
 			conn.Close()
 		}
 		sent <- err
@@ -53,7 +64,7 @@ func transferBetween(t *testing.T, from, to *lab.Namespace, address netip.AddrPo
 	at, buffer := 0, make([]byte, 1<<20)
 	for {
 		n, err := conn.Read(buffer)
-		if at+n > len(cargo()) || !bytes.Equal(buffer[:n], cargo()[at:at+n]) {
+		if at+n > len(cargo) || !bytes.Equal(buffer[:n], cargo[at:at+n]) {
 			t.Fatalf("other bytes than were sent, after byte %d", at)
 		}
 		at += n
@@ -67,8 +78,8 @@ func transferBetween(t *testing.T, from, to *lab.Namespace, address netip.AddrPo
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
-	if at != len(cargo()) {
-		t.Fatalf("%d bytes of %d arrived", at, len(cargo()))
+	if at != len(cargo) {
+		t.Fatalf("%d bytes of %d arrived", at, len(cargo))
 	}
 }
 

@@ -103,7 +103,11 @@ func (g *Guest) Attach() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(g.owner.noIPv6(g.Port), g.owner.LinkUp(g.Port)); err != nil {
+	// A veth takes nothing that is larger than its own MTU allows.
+	if g.Options.MTU > 1500 {
+		err = g.owner.SetMTU(g.Port, g.Options.MTU)
+	}
+	if err := errors.Join(err, g.owner.noIPv6(g.Port), g.owner.LinkUp(g.Port)); err != nil {
 		return err
 	}
 	if err := errors.Join(g.SetMTU(GuestDevice, g.Options.MTU), g.quietIPv6(GuestDevice), g.LinkUp(GuestDevice)); err != nil {

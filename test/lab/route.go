@@ -19,11 +19,12 @@ type Route struct {
 	Source    netip.Addr // preferred source address; zero: the kernel's choice
 	Blackhole bool       // silently nowhere; the other fields but To do not matter
 	Local     bool       // every address of it is the namespace's own; likewise
+	MTU       int        // what is larger is cut on its way out; 0: that of the device
 }
 
 // AddRoute adds a route, or replaces that to the same destination.
 func (n *Namespace) AddRoute(r Route) error {
-	route := netlink.Route{Dst: ipNet(r.To)}
+	route := netlink.Route{Dst: ipNet(r.To), MTU: r.MTU}
 	if r.Blackhole {
 		route.Type = unix.RTN_BLACKHOLE
 		return n.Do(func() error { return netlink.RouteReplace(&route) })
