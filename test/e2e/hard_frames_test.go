@@ -27,6 +27,7 @@ type hard struct {
 	out            *lab.Raw     // of one; opening and closing a packet socket takes its time
 	uplink         *lab.Raw     // of one's host
 	counted        map[*lab.Host]map[string]uint64
+	lastPort       uint16
 }
 
 func newHard(t *testing.T, underlay lab.Family, decap string) *hard {
@@ -154,7 +155,7 @@ func (h *hard) never(frames ...[]byte) {
 	h.t.Helper()
 	// What is still under way would be in front of these.
 	h.ping(h.one, "10.9.0.2")
-	h.ping(h.one, "10.9.0.3")
+	h.arrives("a frame behind them", frame("ff:ff:ff:ff:ff:ff", h.one.MAC, append([]byte{0x88, 0xb5}, payload(fmt.Sprint("behind ", h.port()), 50)...)...), h.far, h.beside)
 	for _, f := range frames {
 		for _, c := range []*lab.Capture{h.far, h.beside} {
 			if c.Count(f) > 0 {
@@ -248,59 +249,83 @@ func (h *hard) cutTags() {
 	h.arrives("two bytes behind a tag", frame(h.two.MAC, h.one.MAC, append(tag(0x8100, 3), 0x88, 0xb5, 1, 2)...), h.far)
 }
 
-// datagram is a frame of guest one to guest two with a UDP datagram in it, over
-// either family.
-func (h *hard) datagram(ipv6 bool, to netip.AddrPort, payload []byte) []byte {
-	srcMAC, _ := net.ParseMAC(h.one.MAC)
-	dstMAC, _ := net.ParseMAC(h.two.MAC)
-	eth := &layers.Ethernet{SrcMAC: srcMAC, DstMAC: dstMAC, EthernetType: layers.EthernetTypeIPv4}
-	udp := &layers.UDP{SrcPort: 4000, DstPort: layers.UDPPort(to.Port())}
-	if ipv6 {
-		eth.EthernetType = layers.EthernetTypeIPv6
-		ip := &layers.IPv6{Version: 6, NextHeader: layers.IPProtocolUDP, HopLimit: 64, SrcIP: net.ParseIP("2001:45::1"), DstIP: to.Addr().AsSlice()}
-		_ = udp.SetNetworkLayerForChecksum(ip) // knows IPv6
-		return serialize(eth, ip, udp, gopacket.Payload(payload))
-	}
-	ip := &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Id: 0x4545, Protocol: layers.IPProtocolUDP, SrcIP: net.IP{10, 9, 0, 1}, DstIP: to.Addr().AsSlice()}
-	_ = udp.SetNetworkLayerForChecksum(ip) // knows IPv4
-	return serialize(eth, ip, udp, gopacket.Payload(payload))
+// checksummed is an upper layer whose checksum covers the addresses below it.
+type checksummed interface {
+	gopacket.SerializableLayer
+	SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
 }
 
-// These are where a guest's stack is listened to.
-var (
-	two4 = netip.MustParseAddrPort("10.9.0.2:7000")
-	two6 = netip.MustParseAddrPort("[2001:45::2]:7000")
-)
+// packet is a frame from one guest to another, over the family of the address
+// that it goes to.
+func (h *hard) packet(e ends, protocol layers.IPProtocol, upper checksummed, payload []byte) []byte {
+	h.t.Helper()
+	src, err := net.ParseMAC(e.from.MAC)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	dst, err := net.ParseMAC(e.to.MAC)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	eth := &layers.Ethernet{SrcMAC: src, DstMAC: dst, EthernetType: layers.EthernetTypeIPv4}
+	source := e.from.Options.Addresses // IPv6, then IPv4
+	if e.at.Is6() {
+		eth.EthernetType = layers.EthernetTypeIPv6
+		ip := &layers.IPv6{Version: 6, NextHeader: protocol, HopLimit: 64, SrcIP: source[0].Addr().AsSlice(), DstIP: e.at.AsSlice()}
+		_ = upper.SetNetworkLayerForChecksum(ip) // knows IPv6
+		return serialize(eth, ip, upper, gopacket.Payload(payload))
+	}
+	ip := &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Id: 0x4545, Protocol: protocol, SrcIP: source[1].Addr().AsSlice(), DstIP: e.at.AsSlice()}
+	_ = upper.SetNetworkLayerForChecksum(ip) // knows IPv4
+	return serialize(eth, ip, upper, gopacket.Payload(payload))
+}
+
+// datagram is a frame of guest one to guest two with a UDP datagram in it.
+func (h *hard) datagram(to netip.AddrPort, payload []byte) []byte {
+	h.t.Helper()
+	udp := &layers.UDP{SrcPort: 4000, DstPort: layers.UDPPort(to.Port())}
+	return h.packet(ends{h.one, h.two, to.Addr()}, layers.IPProtocolUDP, udp, payload)
+}
+
+// two4 is an address of guest two with a port of which nobody has heard yet: a
+// process that has just been started may hold the last one's socket open.
+func (h *hard) two4() netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr("10.9.0.2"), h.port())
+}
+
+func (h *hard) two6() netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr("2001:45::2"), h.port())
+}
+
+func (h *hard) port() uint16 {
+	h.lastPort++
+	return 7000 + h.lastPort
+}
 
 // wrongLengths arrive as they are: no switch looks at what IP says of itself.
 func (h *hard) wrongLengths() {
-	for _, ipv6 := range []bool{false, true} {
-		to, at := two4, 14+2
-		if ipv6 {
-			to, at = two6, 14+4
-		}
+	for _, c := range []struct {
+		to      netip.AddrPort
+		ip, udp int // where the lengths are
+	}{{h.two4(), 14 + 2, 14 + 20 + 4}, {h.two6(), 14 + 4, 14 + 40 + 4}} {
 		for _, length := range []int{0, 1, 19, 40, 120, 1000, 65535} {
-			f := h.datagram(ipv6, to, payload(fmt.Sprint("length ", length), 60))
-			binary.BigEndian.PutUint16(f[at:], uint16(length))
-			h.arrives(fmt.Sprintf("IPv6 %t, IP of %d bytes", ipv6, length), f, h.far)
-			f = h.datagram(ipv6, to, payload(fmt.Sprint("UDP length ", length), 60))
-			binary.BigEndian.PutUint16(f[14+20+4:], uint16(length))
-			if ipv6 {
-				binary.BigEndian.PutUint16(f[14+40+4:], uint16(length))
+			for name, at := range map[string]int{"IP": c.ip, "UDP": c.udp} {
+				f := h.datagram(c.to, payload(fmt.Sprint(name, length), 60))
+				binary.BigEndian.PutUint16(f[at:], uint16(length))
+				h.arrives(fmt.Sprintf("to %s, %s of %d bytes", c.to, name, length), f, h.far)
 			}
-			h.arrives(fmt.Sprintf("IPv6 %t, UDP of %d bytes", ipv6, length), f, h.far)
 		}
 	}
 	for ihl := range 16 {
-		f := h.datagram(false, two4, payload(fmt.Sprint("header ", ihl), 20))
+		f := h.datagram(h.two4(), payload(fmt.Sprint("header ", ihl), 20))
 		f[14] = 0x40 | byte(ihl)
 		h.arrives(fmt.Sprint("IPv4 header of ", 4*ihl, " bytes"), f, h.far)
 	}
 	// Padding behind the datagram; the guest's stack takes the datagram.
-	for _, to := range []netip.AddrPort{two4, two6} {
+	for _, to := range []netip.AddrPort{h.two4(), h.two6()} {
 		said := payload("padded", 20)
 		h.heard(to, said, func() {
-			h.arrives("padded", append(h.datagram(to.Addr().Is6(), to, said), 1, 2, 3, 4, 5), h.far)
+			h.arrives("padded", append(h.datagram(to, said), 1, 2, 3, 4, 5), h.far)
 		})
 	}
 	h.nothingLost()
@@ -320,14 +345,14 @@ func (h *hard) heard(to netip.AddrPort, said []byte, send func()) {
 
 // options: forty bytes of them, which the guest's stack takes.
 func (h *hard) options() {
-	said := payload("options", 50)
-	f := h.datagram(false, two4, said)
+	said, to := payload("options", 50), h.two4()
+	f := h.datagram(to, said)
 	f[14] = 0x4f
 	binary.BigEndian.PutUint16(f[14+2:], uint16(len(f)-14+40))
 	f = slices.Insert(f, 14+20, slices.Repeat([]byte{1}, 40)...)
 	copy(f[14+10:], []byte{0, 0})
 	binary.BigEndian.PutUint16(f[14+10:], sum(f[14:14+60]))
-	h.heard(two4, said, func() { h.arrives("options", f, h.far) })
+	h.heard(to, said, func() { h.arrives("options", f, h.far) })
 	h.nothingLost()
 }
 
@@ -381,14 +406,14 @@ func chains() map[string][]byte {
 // extensions: the guest's stack takes what is behind them.
 func (h *hard) extensions() {
 	for name, chain := range chains() {
-		said := payload(name, 40)
-		h.heard(two6, said, func() { h.arrives(name, chained(h.datagram(true, two6, said), chain...), h.far) })
+		said, to := payload(name, 40), h.two6()
+		h.heard(to, said, func() { h.arrives(name, chained(h.datagram(to, said), chain...), h.far) })
 	}
 	h.nothingLost()
 }
 
 func (h *hard) cutExtensions() {
-	whole := chained(h.datagram(true, two6, payload("cut chain", 8)), 0, 60, 43, 44, 60)
+	whole := chained(h.datagram(h.two6(), payload("cut chain", 8)), 0, 60, 43, 44, 60)
 	for n := 14 + 40; n < len(whole); n++ {
 		f := slices.Clone(whole[:n])
 		h.arrives(fmt.Sprint("cut at ", n), f, h.far)
@@ -402,7 +427,7 @@ func (h *hard) cutExtensions() {
 // jumbogram: no segment has room for one, so what there can be says that it is
 // one and is shorter (RFC 2675). It is the receiver's to refuse.
 func (h *hard) jumbogram() {
-	f := chained(h.datagram(true, two6, payload("jumbogram", 100)), 0)
+	f := chained(h.datagram(h.two6(), payload("jumbogram", 100)), 0)
 	copy(f[14+40+2:], []byte{0xc2, 4, 0, 1, 0x11, 0x70})
 	binary.BigEndian.PutUint16(f[14+4:], 0)
 	h.arrives("jumbogram", f, h.far)
@@ -411,11 +436,11 @@ func (h *hard) jumbogram() {
 
 // zeroChecksums are none in IPv4, and the receiver's to refuse in IPv6.
 func (h *hard) zeroChecksums() {
-	said := payload("no checksum", 33)
-	f := h.datagram(false, two4, said)
+	said, to := payload("no checksum", 33), h.two4()
+	f := h.datagram(to, said)
 	copy(f[14+20+6:], []byte{0, 0})
-	h.heard(two4, said, func() { h.arrives("IPv4", f, h.far) })
-	f = h.datagram(true, two6, said)
+	h.heard(to, said, func() { h.arrives("IPv4", f, h.far) })
+	f = h.datagram(h.two6(), said)
 	copy(f[14+40+6:], []byte{0, 0})
 	h.arrives("IPv6", f, h.far)
 	h.nothingLost()
@@ -468,22 +493,22 @@ func (h *hard) tooBig() {
 	// From their EtherType on, of mtu+1 bytes behind it.
 	other := append([]byte{0x88, 0xb5}, payload("too big", mtu+1-7)...)
 	behindTag := append(tag(0x8100, 3), append([]byte{0x88, 0xb5}, payload("too big, tagged", mtu-3-15)...)...)
-	ip := func(ipv6 bool, to netip.AddrPort) []byte {
+	ip := func(to netip.AddrPort) []byte {
 		headers := 28
-		if ipv6 {
+		if to.Addr().Is6() {
 			headers = 48
 		}
-		return h.datagram(ipv6, to, payload("too big", mtu+1-headers-7))[12:]
+		return h.datagram(to, payload("too big", mtu+1-headers-7))[12:]
 	}
 	all4, all6 := netip.MustParseAddrPort("224.0.0.77:7000"), netip.MustParseAddrPort("[ff02::1]:7000")
 	for _, c := range []struct {
 		name, dst, reason string
 		rest              []byte
 	}{
-		{"IPv4", h.two.MAC, "DROP_MTU_ANSWERED", ip(false, two4)},
-		{"IPv6", h.two.MAC, "DROP_MTU_ANSWERED", ip(true, two6)},
-		{"IPv6 to a group", "33:33:00:00:00:01", "DROP_MTU_ANSWERED", ip(true, all6)},
-		{"IPv4 to a group", "01:00:5e:00:00:4d", "DROP_MTU_UNANSWERABLE", ip(false, all4)},
+		{"IPv4", h.two.MAC, "DROP_MTU_ANSWERED", ip(h.two4())},
+		{"IPv6", h.two.MAC, "DROP_MTU_ANSWERED", ip(h.two6())},
+		{"IPv6 to a group", "33:33:00:00:00:01", "DROP_MTU_ANSWERED", ip(all6)},
+		{"IPv4 to a group", "01:00:5e:00:00:4d", "DROP_MTU_UNANSWERABLE", ip(all4)},
 		{"another EtherType", h.two.MAC, "DROP_MTU_UNANSWERABLE", other},
 		{"another EtherType to a group", "01:00:5e:7f:00:45", "DROP_MTU_UNANSWERABLE", other},
 		{"tagged", h.two.MAC, "DROP_MTU_UNANSWERABLE", behindTag},

@@ -51,8 +51,9 @@ func (h *hard) eachWay() []ends {
 }
 
 // pair opens a socket at each end; the sender's is connected.
-func (h *hard) pair(e ends, port uint16) (from, to *net.UDPConn) {
+func (h *hard) pair(e ends) (from, to *net.UDPConn) {
 	h.t.Helper()
+	port := h.port()
 	to, err := e.to.ListenUDP(netip.AddrPortFrom(e.at, port))
 	if err == nil {
 		err = e.from.Do(func() (err error) {
@@ -73,7 +74,7 @@ func (h *hard) pair(e ends, port uint16) (from, to *net.UDPConn) {
 func (h *hard) fragments() {
 	sent := h.capture(h.one)
 	for i, e := range h.eachWay() {
-		from, to := h.pair(e, 7001)
+		from, to := h.pair(e)
 		for n := range 4 {
 			said := payload(fmt.Sprint("fragments ", i, n), 3000+500*n)
 			if _, err := from.Write(said); err != nil {
@@ -86,29 +87,19 @@ func (h *hard) fragments() {
 		}
 		// The last one once more, as frames of which no stack knows the flow: the
 		// programs must find their way by what they see of each.
-		for _, f := range h.lastDatagram(sent, 4) {
+		said := payload(fmt.Sprint("fragments ", i, 3), 4500)
+		for _, f := range h.fragmentsOf(said, sent) {
 			h.send(h.out, another(f))
 		}
-		h.hear(to, e.to.Name, payload(fmt.Sprint("fragments ", i, 3), 4500))
+		h.hear(to, e.to.Name, said)
 	}
 	h.nothingLost()
 
-	ports := make(map[string]map[uint16]bool)
-	for _, f := range h.wire.Frames() {
-		if !f.Outgoing {
-			continue
-		}
-		source, inner := h.unwrap(f.Data)
-		if datagram := fragmentOf(inner); datagram != "" {
-			if ports[datagram] == nil {
-				ports[datagram] = make(map[uint16]bool)
-			}
-			ports[datagram][source] = true
-		}
-	}
-	if len(ports) < 10 {
-		h.t.Errorf("fragments of %d datagrams on the uplink, should be 10", len(ports))
-	}
+	var ports map[string]map[uint16]bool
+	h.eventually("fragments of ten datagrams on the uplink", func() bool {
+		ports = h.fragmentPorts()
+		return len(ports) == 10
+	})
 	for datagram, of := range ports {
 		if len(of) != 1 {
 			h.t.Errorf("the fragments of % x went out from the ports %v", datagram, of)
@@ -116,21 +107,42 @@ func (h *hard) fragments() {
 	}
 }
 
-// lastDatagram are the last frames that a guest sent, which are so many
-// fragments of one datagram.
-func (h *hard) lastDatagram(sent *lab.Capture, count int) [][]byte {
+// fragmentPorts are the outer source ports of the fragments that went out over
+// the uplink, by their datagrams.
+func (h *hard) fragmentPorts() map[string]map[uint16]bool {
+	ports := make(map[string]map[uint16]bool)
+	for _, f := range h.wire.Frames() {
+		source, inner := h.unwrap(f.Data)
+		datagram := fragmentOf(inner)
+		if !f.Outgoing || datagram == "" {
+			continue
+		}
+		if ports[datagram] == nil {
+			ports[datagram] = make(map[uint16]bool)
+		}
+		ports[datagram][source] = true
+	}
+	return ports
+}
+
+// fragmentsOf are the fragments in which something was sent.
+func (h *hard) fragmentsOf(said []byte, sent *lab.Capture) [][]byte {
 	h.t.Helper()
 	var fragments [][]byte
 	h.eventually("the fragments", func() bool {
 		fragments = nil
+		datagram, size := "", 0
 		for _, f := range sent.Frames() {
-			if f.Outgoing && fragmentOf(f.Data) != "" {
-				fragments = append(fragments, f.Data)
+			if bytes.Contains(f.Data, said[:16]) {
+				datagram = fragmentOf(f.Data)
+			}
+			if datagram != "" && fragmentOf(f.Data) == datagram {
+				fragments, size = append(fragments, f.Data), size+len(f.Data)
 			}
 		}
-		return len(fragments) >= count
+		return size > len(said)
 	})
-	return slices.Clone(fragments[len(fragments)-count:])
+	return fragments
 }
 
 // another is a fragment that belongs to another datagram of the same flow.
@@ -151,7 +163,7 @@ func fragmentOf(f []byte) string {
 	if len(f) >= 14+20 && f[12] == 0x08 && f[13] == 0 && binary.BigEndian.Uint16(f[14+6:])&0x3fff != 0 {
 		return string(f[14+12:14+20]) + string(f[14+4:14+6])
 	}
-	if len(f) >= 14+48 && f[12] == 0x86 && f[13] == 0xdd && f[14+6] == 44 {
+	if len(f) >= 14+48 && f[12] == 0x86 && f[13] == 0xdd && f[14+6] == 44 && binary.BigEndian.Uint16(f[14+42:])&0xfff9 != 0 {
 		return string(f[14+8:14+40]) + string(f[14+44:14+48])
 	}
 	return ""
@@ -170,8 +182,8 @@ func (h *hard) unwrap(packet []byte) (source uint16, inner []byte) {
 // guests' stacks send and take their packets. TestNestedVXLAN has the kernel's
 // VXLAN, with its super-frames.
 func (h *hard) tunnels() {
-	inner4 := h.datagram(false, two4, payload("in a tunnel", 1000))[14:]
-	inner6 := h.datagram(true, two6, payload("in a tunnel", 1000))[14:]
+	inner4 := h.datagram(h.two4(), payload("in a tunnel", 1000))[14:]
+	inner6 := h.datagram(h.two6(), payload("in a tunnel", 1000))[14:]
 	esp := append([]byte{0, 0, 0x45, 0, 0, 0, 0, 1}, payload("no more to be seen", 1100)...)
 	for name, c := range map[string]struct {
 		protocol int
@@ -179,7 +191,7 @@ func (h *hard) tunnels() {
 	}{
 		"GRE":                {47, append([]byte{0, 0, 0x08, 0}, inner4...)},
 		"GRE with key":       {47, append([]byte{0x20, 0, 0x86, 0xdd, 0, 0, 0, 9}, inner6...)},
-		"GRE with Ethernet":  {47, append([]byte{0, 0, 0x65, 0x58}, h.datagram(false, two4, payload("bridged", 900))...)},
+		"GRE with Ethernet":  {47, append([]byte{0, 0, 0x65, 0x58}, h.datagram(h.two4(), payload("bridged", 900))...)},
 		"GRE cut short":      {47, []byte{0xb0, 0, 0x08}},
 		"IPIP":               {4, inner4},
 		"IPIP, nothing else": {4, inner4[:20]},
@@ -229,7 +241,7 @@ func (h *hard) datagramTrains() {
 		if e.at.Is6() {
 			size = mtu - 48
 		}
-		from, to := h.pair(e, 7004)
+		from, to := h.pair(e)
 		raw, err := from.SyscallConn()
 		if err != nil {
 			h.t.Fatal(err)
@@ -256,7 +268,7 @@ func (h *hard) datagramTrains() {
 		}
 	}
 	h.nothingLost()
-	if !slices.ContainsFunc(sent.Frames(), func(f lab.Frame) bool { return f.Outgoing && len(f.Data) > 20000 }) {
-		h.t.Errorf("%s has sent no super-frame", h.one.Name)
-	}
+	h.eventually("a super-frame", func() bool {
+		return slices.ContainsFunc(sent.Frames(), func(f lab.Frame) bool { return f.Outgoing && len(f.Data) > 20000 })
+	})
 }

@@ -7,8 +7,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"slices"
 
-	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
 	"overcast/test/lab"
@@ -49,68 +49,51 @@ func unfinished(f []byte, ipv6 bool, upper, checksum int) {
 // behind tags.
 func (h *hard) machines() {
 	mtu := 1500 - h.Overhead()
-	mac1, _ := net.ParseMAC(h.one.MAC)
-	mac2, _ := net.ParseMAC(h.two.MAC)
-	for _, ipv6 := range []bool{false, true} {
-		e := h.eachWay()[1]
-		ip := 20
+	send := func(name string, header [10]byte, f []byte) {
+		h.t.Helper()
+		if err := h.two.SendAsMachine(header, f); err != nil {
+			h.t.Fatalf("%s: %v", name, err)
+		}
+	}
+	for _, e := range h.eachWay() {
+		if e.from.Options.Kind != lab.Tap {
+			continue
+		}
+		ipv6, ip := e.at.Is6(), 20
 		if ipv6 {
-			e, ip = h.eachWay()[3], 40
-		}
-		build := func(upper gopacket.SerializableLayer, protocol layers.IPProtocol, said []byte) []byte {
-			eth := &layers.Ethernet{SrcMAC: mac2, DstMAC: mac1, EthernetType: layers.EthernetTypeIPv4}
-			if ipv6 {
-				eth.EthernetType = layers.EthernetTypeIPv6
-				return serialize(eth, &layers.IPv6{Version: 6, NextHeader: protocol, HopLimit: 64, SrcIP: net.ParseIP("2001:45::2"), DstIP: net.ParseIP("2001:45::1")}, upper, gopacket.Payload(said))
-			}
-			return serialize(eth, &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Id: 0x77, Protocol: protocol, SrcIP: net.IP{10, 9, 0, 2}, DstIP: net.IP{10, 9, 0, 1}}, upper, gopacket.Payload(said))
-		}
-		send := func(name string, header [10]byte, f []byte) {
-			if err := h.two.SendAsMachine(header, f); err != nil {
-				h.t.Fatalf("%s: %v", name, err)
-			}
+			ip = 40
 		}
 		upper := 14 + ip
-		_, to := h.pair(e, 7005)
-		datagram := func(said []byte) []byte {
-			udp := &layers.UDP{SrcPort: 4000, DstPort: 7005}
-			_ = udp.SetNetworkLayerForChecksum(&layers.IPv4{SrcIP: net.IP{0, 0, 0, 0}, DstIP: net.IP{0, 0, 0, 0}})
-			f := build(udp, layers.IPProtocolUDP, said)
-			unfinished(f, ipv6, upper, 6)
-			return f
-		}
-		said := payload("whole", 5000)
+		_, to := h.pair(e)
+		said := payload("a machine's", 5000)
+		f := h.packet(e, layers.IPProtocolUDP, &layers.UDP{SrcPort: 4000, DstPort: layers.UDPPort(to.LocalAddr().(*net.UDPAddr).Port)}, said)
+		unfinished(f, ipv6, upper, 6)
 		// The eight bytes are the fragment header of IPv6. An IPv4 fragment might
 		// be as much larger; the programs cannot tell it from a datagram, and take
 		// its room for that of a UDP header.
-		send("UDP, to be fragmented", virtioHeader(virtioUDP, upper, 6, upper+8, (mtu-ip-8)&^7), datagram(said))
+		send("UDP, to be fragmented", virtioHeader(virtioUDP, upper, 6, upper+8, (mtu-ip-8)&^7), f)
 		h.hear(to, "fragments of a machine", said)
-		send("UDP, datagrams", virtioHeader(virtioUDPL4, upper, 6, upper+8, mtu-ip-8), datagram(said))
+		send("UDP, datagrams", virtioHeader(virtioUDPL4, upper, 6, upper+8, mtu-ip-8), f)
 		for rest := said; len(rest) > 0; {
 			n := min(len(rest), mtu-ip-8)
 			h.hear(to, "datagrams of a machine", rest[:n])
 			rest = rest[n:]
 		}
 
-		for tags, tpids := range [][]uint16{{}, {0x8100}, {0x88a8, 0x8100}} {
+		kind := byte(virtioTCP4)
+		if ipv6 {
+			kind = virtioTCP6
+		}
+		for _, tags := range [][]byte{nil, tag(0x8100, 100), append(tag(0x88a8, 7), tag(0x8100, 100)...)} {
 			seen := h.capture(h.one)
-			said := payload(fmt.Sprint("TCP in tags ", tags), 5000)
+			said := payload(fmt.Sprintf("behind % x", tags), 5000)
 			tcp := &layers.TCP{SrcPort: 4000, DstPort: 81, Seq: 1000, ACK: true, Window: 512}
-			_ = tcp.SetNetworkLayerForChecksum(&layers.IPv4{SrcIP: net.IP{0, 0, 0, 0}, DstIP: net.IP{0, 0, 0, 0}})
-			f := build(tcp, layers.IPProtocolTCP, said)
-			var all []byte
-			for i, tpid := range tpids {
-				all = append(all, tag(tpid, uint16(100+i))...)
-			}
-			f = append(append(append([]byte{}, f[:12]...), all...), f[12:]...)
-			upper, kind := upper+len(all), byte(virtioTCP4)
-			if ipv6 {
-				kind = virtioTCP6
-			}
+			f := slices.Insert(h.packet(e, layers.IPProtocolTCP, tcp, said), 12, tags...)
+			upper := upper + len(tags)
 			unfinished(f, ipv6, upper, 16)
-			send("TCP", virtioHeader(kind, upper, 16, upper+20, mtu-ip-20-len(all)), f)
-			h.eventually(fmt.Sprint("TCP in tags ", tags), func() bool {
-				return bytes.Equal(streamOf(seen, all, ip), said)
+			send("TCP", virtioHeader(kind, upper, 16, upper+20, mtu-ip-20-len(tags)), f)
+			h.eventually(fmt.Sprintf("TCP behind % x", tags), func() bool {
+				return bytes.Equal(streamOf(seen, tags, ip), said)
 			})
 		}
 	}
