@@ -11,14 +11,17 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Debian packages, by what needs them.
 PACKAGES_SHELL := curl iputils-ping tcpdump
-PACKAGES_SERVICES := avahi-daemon dnsmasq-base ffmpeg isc-dhcp-client radvd
-PACKAGES_TEST := xz-utils iproute2 nftables iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SERVICES) $(PACKAGES_SHELL)
+PACKAGES_SERVICES := avahi-daemon dnsmasq-base ffmpeg iperf3 isc-dhcp-client ndisc6 nftables openssh-client openssh-server procps radvd socat tayga traceroute unbound
+PACKAGES_TEST := xz-utils iproute2 iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SERVICES) $(PACKAGES_SHELL)
 PACKAGES_GENERATE := clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-# $(call install,PACKAGES): installs those that are not there.
+# $(call install,PACKAGES): installs those that are not there. Services of theirs
+# are not started: tests start their own.
 define install
 	missing=(); for p in $(1); do dpkg-query -Wf '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing+=($$p); done; \
-	if (($${#missing[@]})); then echo "installing $${missing[*]}"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; fi
+	if (($${#missing[@]})); then echo "installing $${missing[*]}"; \
+	[[ -e /usr/sbin/policy-rc.d ]] || { trap 'rm -f /usr/sbin/policy-rc.d' EXIT; install -m 755 /dev/stdin /usr/sbin/policy-rc.d <<<$$'#!/bin/sh\nexit 101'; }; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; fi
 endef
 
 .PHONY: help

@@ -3,114 +3,95 @@
 package e2e
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
-	"net"
-	"slices"
-
-	"github.com/gopacket/gopacket/layers"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
 
 	"overcast/test/lab"
 )
 
-// Kinds of super-frames in a virtio_net_hdr (linux/virtio_net.h).
-const (
-	virtioTCP4  = 1
-	virtioUDP   = 3 // whose pieces are fragments
-	virtioTCP6  = 4
-	virtioUDPL4 = 5 // whose pieces are datagrams
-)
-
-// virtioHeader describes a super-frame whose upper layer begins at a byte, with
-// its checksum so many bytes further on and left to whoever sends it.
-func virtioHeader(kind byte, upper, checksum, header, size int) (h [10]byte) {
-	h[0], h[1] = 1, kind
-	for i, v := range []int{header, size, upper, checksum} {
-		binary.NativeEndian.PutUint16(h[2+2*i:], uint16(v))
-	}
-	return h
+// machine is a namespace with an /etc, a /run and a /var/log of its own and with
+// processes that all end with it: daemons run there as on their users' machines.
+type machine struct {
+	*lab.Namespace
+	w    *world
+	name string
+	init *lab.Process
+	runs int
 }
 
-// unfinished makes the checksum of a frame's upper layer that of its pseudo
-// header, as a stack leaves it to a device.
-func unfinished(f []byte, ipv6 bool, upper, checksum int) {
-	pseudo := []byte{0, f[upper-20+9]}
-	addresses := f[upper-8 : upper]
-	if ipv6 {
-		pseudo, addresses = []byte{0, f[upper-40+6]}, f[upper-32:upper]
+// boot makes a machine of a namespace.
+func (w *world) boot(name string, n *lab.Namespace) *machine {
+	w.t.Helper()
+	cmd := exec.Command("sh", "-euc", `mount --make-rprivate /
+mount -t proc proc /proc
+cp -a /etc "$0"
+mount --bind "$0" /etc
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /var/log
+trap "exit 0" TERM
+echo booted
+sleep infinity & wait`, filepath.Join(w.Dir, name+"-etc"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
+	init, err := w.StartLogged(n, name+"-init.log", cmd)
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	pseudo = append(binary.BigEndian.AppendUint16(pseudo, uint16(len(f)-upper)), addresses...)
-	binary.BigEndian.PutUint16(f[upper+checksum:], ^sum(pseudo))
+	m := &machine{Namespace: n, w: w, name: name, init: init}
+	w.eventually("the boot of "+name, func() bool { return strings.Contains(init.Log(), "booted") })
+	return m
 }
 
-// machines send super-frames that no kernel of today makes, or that ours has no
-// devices for: UDP that is to be fragmented (of older systems), and TCP
-// behind tags.
-func (h *hard) machines() {
-	mtu := 1500 - h.Overhead()
-	send := func(name string, header [10]byte, f []byte) {
-		h.t.Helper()
-		if err := h.two.SendAsMachine(header, f); err != nil {
-			h.t.Fatalf("%s: %v", name, err)
-		}
-	}
-	for _, e := range h.eachWay() {
-		if e.from.Options.Kind != lab.Tap {
-			continue
-		}
-		ipv6, ip := e.at.Is6(), 20
-		if ipv6 {
-			ip = 40
-		}
-		upper := 14 + ip
-		_, to := h.pair(e)
-		said := payload("a machine's", 5000)
-		f := h.packet(e, layers.IPProtocolUDP, &layers.UDP{SrcPort: 4000, DstPort: layers.UDPPort(to.LocalAddr().(*net.UDPAddr).Port)}, said)
-		unfinished(f, ipv6, upper, 6)
-		// The eight bytes are the fragment header of IPv6. An IPv4 fragment might
-		// be as much larger; the programs cannot tell it from a datagram, and take
-		// its room for that of a UDP header.
-		send("UDP, to be fragmented", virtioHeader(virtioUDP, upper, 6, upper+8, (mtu-ip-8)&^7), f)
-		h.hear(to, "fragments of a machine", said)
-		send("UDP, datagrams", virtioHeader(virtioUDPL4, upper, 6, upper+8, mtu-ip-8), f)
-		for rest := said; len(rest) > 0; {
-			n := min(len(rest), mtu-ip-8)
-			h.hear(to, "datagrams of a machine", rest[:n])
-			rest = rest[n:]
-		}
-
-		kind := byte(virtioTCP4)
-		if ipv6 {
-			kind = virtioTCP6
-		}
-		for _, tags := range [][]byte{nil, tag(0x8100, 100), append(tag(0x88a8, 7), tag(0x8100, 100)...)} {
-			seen := h.capture(h.one)
-			said := payload(fmt.Sprintf("behind % x", tags), 5000)
-			tcp := &layers.TCP{SrcPort: 4000, DstPort: 81, Seq: 1000, ACK: true, Window: 512}
-			f := slices.Insert(h.packet(e, layers.IPProtocolTCP, tcp, said), 12, tags...)
-			upper := upper + len(tags)
-			unfinished(f, ipv6, upper, 16)
-			send("TCP", virtioHeader(kind, upper, 16, upper+20, mtu-ip-20-len(tags)), f)
-			h.eventually(fmt.Sprintf("TCP behind % x", tags), func() bool {
-				return bytes.Equal(streamOf(seen, tags, ip), said)
-			})
-		}
-	}
-	h.nothingLost()
+// command prepares a program of the machine.
+func (m *machine) command(name string, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--target", fmt.Sprint(m.init.PID()), "--mount", "--pid", "--", name}, args...)...)
 }
 
-// streamOf is what came in TCP segments behind these tags.
-func streamOf(seen *lab.Capture, tags []byte, ip int) []byte {
-	stream := make([]byte, 0, 6000)
-	for _, f := range seen.Frames() {
-		at := 12 + len(tags) + 2 + ip
-		if f.Outgoing || len(f.Data) < at+20 || !bytes.Equal(f.Data[12:12+len(tags)], tags) || binary.BigEndian.Uint16(f.Data[at+2:]) != 81 {
-			continue
-		}
-		if int(binary.BigEndian.Uint32(f.Data[at+4:])) == 1000+len(stream) {
-			stream = append(stream, f.Data[at+20:]...)
-		}
+// launch starts a program, which ends with the machine.
+func (m *machine) launch(name string, args ...string) *lab.Process {
+	m.w.t.Helper()
+	m.runs++
+	process, err := m.w.StartLogged(m.Namespace, fmt.Sprintf("%s-%d-%s.log", m.name, m.runs, filepath.Base(name)), m.command(name, args...))
+	if err != nil {
+		m.w.t.Fatal(err)
 	}
-	return stream
+	m.w.t.Cleanup(func() {
+		if m.w.t.Failed() {
+			m.w.t.Logf("%s: %s %s\n%s", m.name, name, strings.Join(args, " "), process.Log())
+		}
+	})
+	return process
+}
+
+// shell runs commands to their end, and leaves running what they have started.
+// It returns what was printed.
+func (m *machine) shell(commands string) string {
+	m.w.t.Helper()
+	p := m.launch("sh", "-euc", commands)
+	m.w.eventually("the end of commands in "+m.name, func() bool { ended, _ := p.Ended(); return ended })
+	if _, err := p.Ended(); err != nil {
+		m.w.t.Fatalf("%s: %v\n%s", m.name, err, commands)
+	}
+	return p.Log()
+}
+
+// Machines keep their files to themselves, and nothing of them outlives them.
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	w := &world{Lab: lab.NewTest(t, lab.Options{Hosts: 1}), t: t}
+	m := w.boot("g1", w.addGuest(w.Hosts[0], "g1", lab.GuestOptions{}).Namespace)
+	m.shell("echo mine >/etc/overcast-test; echo mine >/run/overcast-test; sleep 12345 &")
+	if out := m.shell("cat /etc/overcast-test /run/overcast-test; ps ax"); !strings.HasPrefix(out, "mine\nmine\n") || !strings.Contains(out, "sleep 12345") {
+		t.Errorf("the machine has\n%s", out)
+	}
+	if out, err := exec.Command("ls", "/etc/overcast-test", "/run/overcast-test").Output(); err == nil {
+		t.Errorf("the machine's files are everybody's: %s", out)
+	}
+	m.init.Stop()
+	if out, err := exec.Command("pgrep", "-f", "sleep 12345").Output(); err == nil {
+		t.Errorf("a daemon outlives its machine: %s", out)
+	}
 }

@@ -75,26 +75,26 @@ func TestNeighbourDiscovery(t *testing.T) {
 }
 
 // launch starts a program in a guest; it ends with the lab.
-func (p *party) launch(g *lab.Guest, name string, args ...string) *lab.Process {
-	p.t.Helper()
+func (w *world) launch(g *lab.Guest, name string, args ...string) *lab.Process {
+	w.t.Helper()
 	process, err := g.StartLogged(filepath.Base(name)+".log", exec.Command(name, args...))
 	if err != nil {
-		p.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	p.t.Cleanup(func() {
-		if p.t.Failed() {
-			p.t.Logf("%s: %s\n%s", g.Name, name, process.Log())
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			w.t.Logf("%s: %s\n%s", g.Name, name, process.Log())
 		}
 	})
 	return process
 }
 
 // file writes a file into the lab's folder and returns its path.
-func (p *party) file(name, text string) string {
-	p.t.Helper()
-	path := filepath.Join(p.Dir, name)
+func (w *world) file(name, text string) string {
+	w.t.Helper()
+	path := filepath.Join(w.Dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		p.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	return path
 }

@@ -5,6 +5,8 @@ package lab
 import (
 	"errors"
 	"io"
+	"os/exec"
+	"path/filepath"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -23,6 +25,12 @@ func NewBare() (*Lab, error) {
 // AddNamespace makes a namespace of the lab, with its loopback up.
 func (l *Lab) AddNamespace(name string) (*Namespace, error) {
 	return l.namespace(name)
+}
+
+// StartLogged starts a program in a namespace, with its output going to a file
+// of this name in the lab's folder. It ends with the lab.
+func (l *Lab) StartLogged(n *Namespace, log string, cmd *exec.Cmd) (*Process, error) {
+	return startLogged(n, l, filepath.Join(l.Dir, log), cmd)
 }
 
 // Join makes a veth pair between two namespaces. Its ends have the same name,
