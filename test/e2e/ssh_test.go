@@ -125,6 +125,7 @@ func TestSSH(t *testing.T) {
 				w.agents[i] = w.startAgent(h)
 				use()
 			}
+			w.noDrops()
 			w.addGuest(w.Hosts[1], "g3", lab.GuestOptions{})
 			w.rewrite()
 			use()
@@ -134,7 +135,6 @@ func TestSSH(t *testing.T) {
 			for _, s := range idle {
 				s.use(20)
 			}
-			w.noDrops()
 			w.clean()
 		})
 	}
