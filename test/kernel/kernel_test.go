@@ -6,9 +6,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,44 +13,8 @@ import (
 	"overcast/test/kernel/plan"
 )
 
-// cache is where kernels are kept between runs; `make clean` removes it.
-const cache = "../../build/kernels"
-
 // hang ends a machine that would never end by itself.
 const hang = 8 * time.Minute
-
-// build makes a static program out of a package, or of its tests.
-func build(t *testing.T, dir, name string, args ...string) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	cmd := exec.Command("go", append(args[:len(args)-1:len(args)-1], "-o", path, args[len(args)-1])...)
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
-	}
-	return path
-}
-
-var library = regexp.MustCompile(`(?m)(/\S+) \(0x`)
-
-// withLibraries are a program of this machine and the libraries that it needs,
-// under the same paths but for the program itself, which goes to /bin.
-func withLibraries(t *testing.T, name string) map[string]string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{"/bin/" + name: path}
-	out, err := exec.Command("ldd", path).CombinedOutput()
-	if err != nil {
-		t.Fatalf("ldd %s: %v\n%s", path, err, out)
-	}
-	for _, m := range library.FindAllStringSubmatch(string(out), -1) {
-		files[m[1]] = m[1]
-	}
-	return files
-}
 
 // floor are the end-to-end tests of what the floor's kernel does in its own way:
 // clsact, its verifier, stripping without the flags of 6.3.
@@ -82,7 +43,7 @@ func run(t *testing.T, series string, tests []string, prints ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
-	image, err := Fetch(ctx, cache, series)
+	image, err := Fetch(ctx, Cache, series)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,12 +53,12 @@ func run(t *testing.T, series string, tests []string, prints ...string) {
 		Image:   image,
 		Modules: []string{"veth", "bridge", "vxlan", "geneve", "tun", "sch_ingress", "cls_bpf"},
 		Files: map[string]string{
-			"/init":          build(t, dir, "init", "build", "overcast/test/kernel/init"),
-			"/bin/overcastd": build(t, dir, "overcastd", "build", "overcast/cmd/overcastd"),
-			"/bin/overcast":  build(t, dir, "overcast", "build", "overcast/cmd/overcast"),
-			"/bin/demo":      build(t, dir, "demo", "build", "overcast/test/demo"),
-			"/bin/bpf.test":  build(t, dir, "bpf.test", "test", "-c", "overcast/bpf"),
-			"/bin/e2e.test":  build(t, dir, "e2e.test", "test", "-c", "overcast/test/e2e"),
+			"/init":          Build(t, dir, "init", "build", "overcast/test/kernel/init"),
+			"/bin/overcastd": Build(t, dir, "overcastd", "build", "overcast/cmd/overcastd"),
+			"/bin/overcast":  Build(t, dir, "overcast", "build", "overcast/cmd/overcast"),
+			"/bin/demo":      Build(t, dir, "demo", "build", "overcast/test/demo"),
+			"/bin/bpf.test":  Build(t, dir, "bpf.test", "test", "-c", "overcast/bpf"),
+			"/bin/e2e.test":  Build(t, dir, "e2e.test", "test", "-c", "overcast/test/e2e"),
 		},
 		Commands: []plan.Command{
 			{Name: "programs", Args: []string{"/bin/bpf.test", "-test.v", "-test.run", "TestLoad"}},
@@ -106,7 +67,7 @@ func run(t *testing.T, series string, tests []string, prints ...string) {
 		},
 	}
 	for _, tool := range []string{"ping", "tracepath", "ip", "tc"} {
-		maps.Copy(m.Files, withLibraries(t, tool))
+		maps.Copy(m.Files, WithLibraries(t, tool))
 	}
 	want := map[string][]string{
 		"programs": {"--- PASS: TestLoad/oc_port_in", "--- PASS: TestLoad/oc_uplink_xdp", "--- PASS: TestLoad/oc_uplink_in", "--- PASS: TestLoad/oc_tunnel_in", "kernel " + image.Release},

@@ -21,6 +21,13 @@ type Machine struct {
 	Modules  []string          // by name; those they need come too
 	Files    map[string]string // paths in the machine to files of this one
 	Commands []plan.Command
+	NIC      *NIC // nil: none
+}
+
+// NIC is a machine's virtio network card, with all its offloads.
+type NIC struct {
+	Tap string // a device of the namespace that qemu runs in
+	MAC string
 }
 
 // Result is what one command of a machine did.
@@ -31,25 +38,44 @@ type Result struct {
 }
 
 // Run boots the machine, has it run its commands one after the other, and
-// returns what they did and the whole console. dir is for scratch files. qemu
-// runs without KVM, which is not to be had everywhere.
+// returns what they did and the whole console.
 func (m *Machine) Run(ctx context.Context, dir string) (results []Result, console string, err error) {
-	archive := filepath.Join(dir, "initramfs")
-	if err := m.writeInitramfs(archive); err != nil {
+	cmd, err := m.Command(ctx, dir)
+	if err != nil {
 		return nil, "", err
 	}
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-machine", "microvm,acpi=off", "-accel", "tcg,thread=single", "-cpu", "max,cx16=off", "-smp", "1", "-m", "2048",
-		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
-		"-kernel", m.Image.Path(), "-initrd", archive,
-		// The console is the machine's only way out; a panic ends it.
-		"-append", "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable")
 	text, err := cmd.CombinedOutput()
 	console = strings.ReplaceAll(string(text), "\r", "")
 	if err != nil {
 		return nil, console, fmt.Errorf("qemu: %w (%w)", err, ctx.Err())
 	}
 	return parse(console), console, nil
+}
+
+// Command is the qemu that boots the machine; it prints the console, and ends
+// after the last of the machine's commands. dir is for scratch files. qemu runs
+// without KVM, which is not to be had everywhere.
+func (m *Machine) Command(ctx context.Context, dir string) (*exec.Cmd, error) {
+	archive := filepath.Join(dir, "initramfs")
+	if err := m.writeInitramfs(archive); err != nil {
+		return nil, err
+	}
+	board := "microvm,acpi=off"
+	var card []string
+	if m.NIC != nil {
+		// Debian's kernels find virtio's devices by PCI only, and that by ACPI.
+		board = "microvm,acpi=on,pcie=on"
+		card = []string{"-netdev", "tap,id=nic,vhost=off,script=no,downscript=no,ifname=" + m.NIC.Tap,
+			"-device", "virtio-net-pci,romfile=,netdev=nic,mac=" + m.NIC.MAC}
+	}
+	args := []string{
+		"-machine", board, "-accel", "tcg,thread=single", "-cpu", "max,cx16=off", "-smp", "1", "-m", "2048",
+		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
+		"-kernel", m.Image.Path(), "-initrd", archive,
+		// The console is the machine's only way out; a panic ends it.
+		"-append", "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable",
+	}
+	return exec.CommandContext(ctx, "qemu-system-x86_64", append(args, card...)...), nil
 }
 
 func (m *Machine) writeInitramfs(to string) error {

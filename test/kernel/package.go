@@ -16,6 +16,10 @@ import (
 	"strings"
 )
 
+// Cache is where tests keep kernels between runs, seen from their folders; `make
+// clean` removes it.
+const Cache = "../../build/kernels"
+
 // Image is an unpacked kernel package.
 type Image struct {
 	Release string // as uname -r says it
