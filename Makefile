@@ -11,7 +11,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Debian packages, by what needs them.
 PACKAGES_SHELL := curl iputils-ping tcpdump
-PACKAGES_SERVICES := avahi-daemon dnsmasq-base ffmpeg iperf3 isc-dhcp-client ndisc6 nftables openssh-client openssh-server procps radvd socat tayga traceroute unbound
+PACKAGES_SERVICES := avahi-daemon busybox-static dnsmasq-base ffmpeg iperf3 isc-dhcp-client ndisc6 nftables openssh-client openssh-server procps radvd socat tayga traceroute unbound
 PACKAGES_TEST := xz-utils iproute2 iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SERVICES) $(PACKAGES_SHELL)
 PACKAGES_GENERATE := clang-14 llvm-14 libbpf-dev linux-libc-dev
 

@@ -174,6 +174,14 @@ func TestMulticastDNS(t *testing.T) {
 	}
 }
 
+// startDHCPv6 starts dnsmasq in a guest; it leases 2001:45::1000 and the like.
+func (p *party) startDHCPv6(g *lab.Guest) {
+	p.t.Helper()
+	p.launch(g, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface="+lab.GuestDevice, "--bind-interfaces",
+		"--user=root", "--pid-file=", "--log-facility=-", "--dhcp-range=2001:45::1000,2001:45::1fff,64,1h",
+		"--dhcp-leasefile="+filepath.Join(p.Dir, "dnsmasq.leases"))
+}
+
 // A guest gets an address by DHCPv6 (dnsmasq, dhclient) from a server on another
 // host. What it sends to ff02::1:2 goes to the server and to nobody else.
 func TestDHCPv6(t *testing.T) {
@@ -181,9 +189,7 @@ func TestDHCPv6(t *testing.T) {
 	p := newParty(t, lab.Options{Hosts: 2}, 4, quick)
 	p.start()
 	server, client := p.guest(2), p.guest(1)
-	p.launch(server, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface="+lab.GuestDevice, "--bind-interfaces",
-		"--user=root", "--pid-file=", "--log-facility=-", "--dhcp-range=2001:45::1000,2001:45::1fff,64,1h",
-		"--dhcp-leasefile="+filepath.Join(p.Dir, "dnsmasq.leases"))
+	p.startDHCPv6(server)
 	p.reaches(p.send(p.guest(3), "ff02::1:2"), server)
 	deaf := p.capture(p.guest(4))
 	leases := filepath.Join(p.Dir, "dhclient.leases")
