@@ -37,12 +37,17 @@ func (g *Guest) attachTap(mac net.HardwareAddr) error {
 		return err
 	}
 	g.tap = outside
+	g.lab.relays(outside, inside)
+	return nil
+}
+
+// relays carries frames between two taps, both ways, as long as the lab lives.
+func (l *Lab) relays(outside, inside *os.File) {
 	go relay(outside, inside)
 	go relay(inside, outside)
-	g.lab.defers(func() error {
+	l.defers(func() error {
 		return errors.Join(ignoreClosed(outside.Close()), ignoreClosed(inside.Close()))
 	})
-	return nil
 }
 
 // SendAsMachine gives the host's end of a tap a frame, as a virtual machine
@@ -64,9 +69,18 @@ func ignoreClosed(err error) error {
 
 // openTap makes a tap device in a namespace; it lives as long as the file.
 func openTap(n *Namespace, name string, mac net.HardwareAddr, offloads bool) (*os.File, error) {
+	file, err := openTapFile(n, "/dev/net/tun", name, offloads)
+	if err != nil || mac == nil {
+		return file, err
+	}
+	return file, n.withLink(name, func(link netlink.Link) error { return netlink.LinkSetHardwareAddr(link, mac) })
+}
+
+// openTapFile opens a tap by the file of all of them, or a macvtap by its own.
+func openTapFile(n *Namespace, path, name string, offloads bool) (*os.File, error) {
 	var file *os.File
 	err := n.Do(func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return fmt.Errorf("tap %s: %w", name, err)
 		}
@@ -87,14 +101,7 @@ func openTap(n *Namespace, name string, mac net.HardwareAddr, offloads bool) (*o
 			return fmt.Errorf("tap %s: %w", name, err)
 		}
 		file = os.NewFile(uintptr(fd), name)
-		if mac == nil {
-			return nil
-		}
-		link, err := netlink.LinkByName(name)
-		if err != nil {
-			return fmt.Errorf("tap %s: %w", name, err)
-		}
-		return netlink.LinkSetHardwareAddr(link, mac)
+		return nil
 	})
 	return file, err
 }
