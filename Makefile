@@ -13,6 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES_SHELL := curl iputils-ping tcpdump
 PACKAGES_SERVICES := avahi-daemon busybox-static dnsmasq-base ffmpeg iperf3 isc-dhcp-client ndisc6 nftables openssh-client openssh-server procps radvd socat tayga traceroute unbound
 PACKAGES_TEST := xz-utils iproute2 iputils-ping iputils-tracepath qemu-system-x86 $(PACKAGES_SERVICES) $(PACKAGES_SHELL)
+PACKAGES_MATRIX := openvswitch-switch wireguard-tools
 PACKAGES_GENERATE := clang-14 llvm-14 libbpf-dev linux-libc-dev
 
 # $(call install,PACKAGES): installs those that are not there. Services of theirs
@@ -95,7 +96,8 @@ mutants: test-deps generate-deps ## break the code in listed ways and show that 
 	@PATH=/usr/lib/llvm-14/bin:$$PATH $(GO) run ./test/mutants $(MUTANTS)
 
 .PHONY: test-kernels
-test-kernels: test-deps ## run programs, the demo and end-to-end tests on Debian's 6.1 and 6.12 kernels, under qemu
+test-kernels: test-deps ## run programs, the demo, PROG_RUN and end-to-end tests on Debian's 6.1 and 6.12 kernels, under qemu
+	@$(call install,$(PACKAGES_MATRIX))
 	$(GO) test $(TESTFLAGS) -count=1 -timeout 60m -tags matrix ./test/kernel
 
 .PHONY: clean

@@ -68,10 +68,11 @@ func (h *hard) machines() {
 		said := payload("a machine's", 5000)
 		f := h.packet(e, layers.IPProtocolUDP, &layers.UDP{SrcPort: 4000, DstPort: layers.UDPPort(to.LocalAddr().(*net.UDPAddr).Port)}, said)
 		unfinished(f, ipv6, upper, 6)
-		// The eight bytes are the fragment header of IPv6. An IPv4 fragment might
-		// be as much larger; the programs cannot tell it from a datagram, and take
-		// its room for that of a UDP header.
-		send("UDP, to be fragmented", virtioHeader(virtioUDP, upper, 6, upper+8, (mtu-ip-8)&^7), f)
+		piece := (mtu - ip) &^ 7
+		if ipv6 {
+			piece -= 8 // the fragment header
+		}
+		send("UDP, to be fragmented", virtioHeader(virtioUDP, upper, 6, upper+8, piece), f)
 		h.hear(to, "fragments of a machine", said)
 		send("UDP, datagrams", virtioHeader(virtioUDPL4, upper, 6, upper+8, mtu-ip-8), f)
 		for rest := said; len(rest) > 0; {

@@ -34,12 +34,21 @@ var floor = []string{
 // takes tcx's place, the demo passes, and guests reach each other in every
 // mode.
 func TestFloor(t *testing.T) {
-	run(t, "6.1", floor, "attached by clsact")
+	work{e2e: floor, prints: []string{"attached by clsact"}}.on(t, "6.1")
 }
 
-// run boots a kernel and has it load every program, run the demo and these
-// end-to-end tests, which print what is said.
-func run(t *testing.T, series string, tests []string, prints ...string) {
+// work is what a kernel is to do beside loading every program and running the demo.
+type work struct {
+	e2e     []string // end-to-end tests
+	prints  []string // by those
+	prog    []string // tests of test/prog
+	modules []string // those that not all tests need
+	tools   []string // likewise
+	files   map[string]string
+}
+
+// on boots a kernel of a series and has it do the work.
+func (w work) on(t *testing.T, series string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
@@ -51,33 +60,41 @@ func run(t *testing.T, series string, tests []string, prints ...string) {
 	dir := t.TempDir()
 	m := Machine{
 		Image:   image,
-		Modules: []string{"veth", "bridge", "vxlan", "geneve", "tun", "sch_ingress", "cls_bpf"},
+		Modules: append([]string{"veth", "bridge", "vxlan", "geneve", "tun", "sch_ingress", "cls_bpf"}, w.modules...),
 		Files: map[string]string{
 			"/init":          Build(t, dir, "init", "build", "overcast/test/kernel/init"),
 			"/bin/overcastd": Build(t, dir, "overcastd", "build", "overcast/cmd/overcastd"),
 			"/bin/overcast":  Build(t, dir, "overcast", "build", "overcast/cmd/overcast"),
 			"/bin/demo":      Build(t, dir, "demo", "build", "overcast/test/demo"),
 			"/bin/bpf.test":  Build(t, dir, "bpf.test", "test", "-c", "overcast/bpf"),
-			"/bin/e2e.test":  Build(t, dir, "e2e.test", "test", "-c", "overcast/test/e2e"),
 		},
 		Commands: []plan.Command{
 			{Name: "programs", Args: []string{"/bin/bpf.test", "-test.v", "-test.run", "TestLoad"}},
 			{Name: "demo", Args: []string{"/bin/demo", "-bin", "/bin", "-out", "/tmp/demo.pcapng"}},
-			{Name: "e2e", Args: []string{"/bin/e2e.test", "-test.v", "-test.run", strings.Join(tests, "|")}, Env: []string{"OVERCAST_TEST_BIN=/bin"}},
 		},
 	}
-	for _, tool := range []string{"ping", "tracepath", "ip", "tc"} {
+	for _, tool := range append([]string{"ping", "tracepath", "ip", "tc"}, w.tools...) {
 		maps.Copy(m.Files, WithLibraries(t, tool))
 	}
+	maps.Copy(m.Files, w.files)
 	want := map[string][]string{
 		"programs": {"--- PASS: TestLoad/oc_port_in", "--- PASS: TestLoad/oc_uplink_xdp", "--- PASS: TestLoad/oc_uplink_in", "--- PASS: TestLoad/oc_tunnel_in", "kernel " + image.Release},
 		"demo":     {"HTTP 200", "inside IPv4", "2001:45::4 > 2001:45::5"},
-		"e2e":      prints,
+		"e2e":      w.prints,
 	}
-	for _, test := range tests {
-		name, _, _ := strings.Cut(test, "/")
-		want["e2e"] = append(want["e2e"], "--- PASS: "+strings.TrimSuffix(name, "$"))
+	tests := func(name string, tests []string, env ...string) {
+		if len(tests) == 0 {
+			return
+		}
+		m.Files["/bin/"+name+".test"] = Build(t, dir, name+".test", "test", "-c", "overcast/test/"+name)
+		m.Commands = append(m.Commands, plan.Command{Name: name, Args: []string{"/bin/" + name + ".test", "-test.v", "-test.run", strings.Join(tests, "|")}, Env: env})
+		for _, test := range tests {
+			first, _, _ := strings.Cut(test, "/")
+			want[name] = append(want[name], "--- PASS: "+strings.TrimSuffix(first, "$"))
+		}
 	}
+	tests("prog", w.prog)
+	tests("e2e", w.e2e, "OVERCAST_TEST_BIN=/bin")
 	results, console, err := m.Run(ctx, dir)
 	if err != nil || len(results) != len(m.Commands) {
 		t.Fatalf("%v; the console:\n%s", err, console)
