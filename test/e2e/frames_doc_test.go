@@ -51,7 +51,7 @@ func readProofs(t *testing.T, folder string) proofs {
 }
 
 // proof is how docs/frames.md names a test, and maybe a row of its table.
-var proof = regexp.MustCompile("^(e2e|prog)\\.(Test\\w+)(?:/(.+))?$")
+var proof = regexp.MustCompile(`^(e2e|prog)\.(Test\w+)(?:/(.+))?$`)
 
 // Each row of docs/frames.md names the tests that show what it says, and they
 // exist.

@@ -87,6 +87,7 @@ func TestHardFrames(t *testing.T) {
 					{"reserved group addresses", h.reservedGroups},
 					{"sources that cannot be", h.impossibleSources},
 					{"to the sender itself", h.hairpin},
+					{"super-frames of tunnels", h.tunnelSuperFrames},
 					{"too big", h.tooBig},
 				} {
 					t.Run(c.name, func(t *testing.T) {
@@ -190,8 +191,12 @@ func (w *world) atomicPackets(wire *lab.Capture) {
 	}
 }
 
-// Frames of 14 to 60 bytes are not padded to Ethernet's least length.
+// Frames of 14 to 60 bytes are not padded to Ethernet's least length; there are
+// no shorter ones.
 func (h *hard) runts() {
+	if short := frame(h.two.MAC, h.one.MAC, 0x88); h.out.Write(short) == nil || h.two.SendAsMachine([10]byte{}, short) == nil {
+		h.t.Error("a device has taken a frame without a whole Ethernet header")
+	}
 	for n := range 60 - 14 + 1 {
 		body := append(binary.BigEndian.AppendUint16(nil, 0x88b5), slices.Repeat([]byte{0x5c}, n)...)
 		h.arrives(fmt.Sprint(14+n, " bytes"), frame(h.two.MAC, h.one.MAC, body...), h.far)
