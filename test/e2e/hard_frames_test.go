@@ -374,8 +374,8 @@ func sum(b []byte) uint16 {
 }
 
 // chained puts extension headers, by their numbers, in front of a datagram over
-// IPv6: options of nothing but padding, routing that has been done, and a whole
-// packet's fragment header (RFC 8200 4, RFC 6946).
+// IPv6: options of nothing but padding, routing of an experimental type that is
+// done, and a whole packet's fragment header (RFC 8200 4, RFC 4727, RFC 6946).
 func chained(f []byte, chain ...byte) []byte {
 	next, at := f[14+6], 14+40
 	f = slices.Clone(f)
@@ -385,7 +385,7 @@ func chained(f []byte, chain ...byte) []byte {
 		case 0, 60:
 			b = []byte{next, 0, 1, 4, 0, 0, 0, 0}
 		case 43:
-			b = []byte{next, 2, 2, 0, 0, 0, 0, 0, 0x20, 1, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9}
+			b = append([]byte{next, 2, 253, 0}, make([]byte, 20)...)
 		case 44:
 			b = []byte{next, 0, 0, 0, 0, 0, 0x45, 0x45}
 		}

@@ -42,7 +42,10 @@ func (h *hard) tunnelSuperFrames() {
 // tunnelBetween sends from one guest to another while both are ends of a tunnel.
 func (h *hard) tunnelBetween(from, to *lab.Guest, address string) {
 	h.t.Helper()
-	ends := []io.Closer{h.tunnelTo(from, to), h.tunnelFrom(from), h.tunnelTo(to, from), h.tunnelFrom(to)}
+	for _, end := range [][2]*lab.Guest{{from, to}, {to, from}} {
+		defer h.tunnelTo(end[0], end[1])()
+		defer h.tunnelFrom(end[0])()
+	}
 	sent := h.capture(from)
 	transferSome(h.t, from, to, netip.MustParseAddrPort(address))
 	sent.Stop()
@@ -52,15 +55,24 @@ func (h *hard) tunnelBetween(from, to *lab.Guest, address string) {
 	if from.Options.Kind == lab.Veth && !slices.ContainsFunc(sent.Frames(), super) {
 		h.t.Errorf("%s has sent no super-frame of its tunnel", from.Name)
 	}
-	for _, end := range ends {
-		if err := end.Close(); err != nil {
+}
+
+// closing closes a program's place.
+func (h *hard) closing(place io.Closer, err error) func() {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return func() {
+		if err := place.Close(); err != nil {
 			h.t.Error(err)
 		}
 	}
 }
 
-// tunnelTo puts all IPv4 that a guest sends into IPv6 to another.
-func (h *hard) tunnelTo(from, to *lab.Guest) io.Closer {
+// tunnelTo puts all IPv4 that a guest sends into IPv6 to another, until it is
+// undone.
+func (h *hard) tunnelTo(from, to *lab.Guest) (undo func()) {
 	h.t.Helper()
 	code := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
@@ -99,17 +111,13 @@ func (h *hard) tunnelTo(from, to *lab.Guest) io.Closer {
 		asm.Return(),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("pass"),
 	)
-	end, err := from.AttachEgress(lab.GuestDevice, classifier(h.t, code))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return end
+	return h.closing(from.AttachEgress(lab.GuestDevice, classifier(h.t, code)))
 }
 
-// tunnelFrom takes IPv4 out of the IPv6 that comes to a guest.
-func (h *hard) tunnelFrom(g *lab.Guest) io.Closer {
+// tunnelFrom takes IPv4 out of the IPv6 that comes to a guest, until it is undone.
+func (h *hard) tunnelFrom(g *lab.Guest) (undo func()) {
 	h.t.Helper()
-	end, err := g.AttachIngress(lab.GuestDevice, classifier(h.t, asm.Instructions{
+	code := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.LoadMem(asm.R2, asm.R6, protocolOfSKB, asm.Word),
 		asm.JNE.Imm(asm.R2, int32(wireOrder(unix.ETH_P_IPV6)), "pass"),
@@ -135,11 +143,8 @@ func (h *hard) tunnelFrom(g *lab.Guest) io.Closer {
 		asm.Mov.Imm(asm.R5, 0),
 		asm.FnSkbStoreBytes.Call(),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("pass"),
-	}))
-	if err != nil {
-		h.t.Fatal(err)
 	}
-	return end
+	return h.closing(g.AttachIngress(lab.GuestDevice, classifier(h.t, code)))
 }
 
 // wireOrder is a 16-bit number as a program of this machine sees it in a packet.
