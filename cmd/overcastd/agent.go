@@ -153,6 +153,7 @@ func (a *agent) take(applied *loader.Applied) error {
 	if err != nil {
 		return err
 	}
+	a.expect(state)
 	return a.path.Resume(state)
 }
 
@@ -209,6 +210,7 @@ func (a *agent) apply() (*policy.State, error) {
 	}
 	next := &loader.Applied{Host: a.config.Host, Time: time.Now(), Documents: a.documents}
 	kept := loader.StageApplied(a.config.RunDir, next)
+	a.expect(state)
 	err = a.path.Apply(state)
 	var refusal *loader.RefusalError
 	if errors.As(err, &refusal) {
@@ -333,6 +335,18 @@ func (a *agent) tell(problems []string) {
 		}
 	}
 	a.told = problems
+}
+
+// expect names the ports of a state that is about to be applied, too: a device
+// that comes meanwhile may come after the machine was looked at.
+func (a *agent) expect(state *policy.State) {
+	report := a.path.Report()
+	for i := range state.Segments {
+		for _, port := range state.Segments[i].Ports {
+			report.Ports = append(report.Ports, loader.PortReport{Interface: port.Interface})
+		}
+	}
+	a.watch(&report)
 }
 
 // watch names the devices whose changes matter.

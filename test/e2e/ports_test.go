@@ -3,6 +3,10 @@
 package e2e
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"overcast/test/lab"
@@ -26,6 +30,16 @@ func (w *world) port(h *lab.Host, name string) portState {
 	}
 	w.t.Fatalf("%s has no port %s: %v", h.Name, name, rows)
 	return portState{}
+}
+
+// up tells whether a host has a port, behind this device.
+func (w *world) up(h *lab.Host, name, device string) bool {
+	w.t.Helper()
+	var rows []portState
+	w.cli(h, "ports", &rows)
+	return slices.ContainsFunc(rows, func(p portState) bool {
+		return p.Port == "shop/lan/"+name && p.Interface == device && p.State == "up"
+	})
 }
 
 // A port's interface may come after its configuration, vanish, and return
@@ -80,6 +94,37 @@ func TestPortsComeAndGo(t *testing.T) {
 			w.whole("while a port came and went", f)
 			w.clean()
 		})
+	}
+}
+
+// A port's device may come while its document is being applied, when the machine
+// has been looked at already.
+func TestPortsComeWithTheirDocument(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lab.Options{}, lab.GuestOptions{})
+	g := w.guests[0]
+	// So many that it takes its time.
+	for i := range 2000 {
+		w.ports = append(w.ports, fmt.Sprintf("{name: m%d, host: host-a, interface: m%d, mac: \"02:00:00:01:%02x:%02x\"}", i, i, i>>8, i&0xff))
+	}
+	w.rewrite()
+	for i := range 4 {
+		port := fmt.Sprintf("late%d", i)
+		if err := g.Detach(); err != nil {
+			t.Fatal(err)
+		}
+		w.ports[0] = fmt.Sprintf("{name: g1, host: host-a, interface: %s, mac: %q}", port, g.MAC)
+		before := w.status(w.Hosts[0]).Config.Applied
+		w.write()
+		w.eventually("the document", func() bool {
+			_, err := os.Stat(filepath.Join(w.Hosts[0].RunDir, "applying.json"))
+			return err == nil || w.status(w.Hosts[0]).Config.Applied != before
+		})
+		g.Port = port
+		if err := g.Attach(); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the port "+port, func() bool { return w.up(w.Hosts[0], "g1", port) })
 	}
 }
 
