@@ -101,6 +101,7 @@ func portsCommand(o *options) *cobra.Command {
 		{"EXTRA MACS", true, func(r portRow) string { return strings.Join(r.ExtraMACs, ",") }},
 		{"ADDRESSES", true, func(r portRow) string { return join(r.IPs) }},
 		{"MTU", false, func(r portRow) string { return number(r.MTU) }},
+		{"DEVICE MTU", true, func(r portRow) string { return number(r.DeviceMTU) }},
 	}, append(counterColumns(func(r portRow) counters { return r.counters }),
 		column[portRow]{"DROPS", false, func(r portRow) string { return number(r.Drops) }})...)
 	return list(o, verb[portRow]{name: "ports", short: "Show this host's ports, the MTU their guests should have, and their traffic", rawMaps: []string{"oc_ports", "oc_stats", "oc_governors", "oc_buckets"}, columns: columns, read: readPorts})

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,8 @@ func pinnedRelays(t *testing.T) (flags []string, set *maps.Set) {
 		{Zone: "az5", Members: 2, Candidates: none},
 	}}
 	report.Remotes[0].Zone = "az2"
-	report.Remotes[0].Probe = &loader.ProbeReport{Alive: true, Answered: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	report.Remotes[0].Probe = &loader.ProbeReport{Alive: true, Answered: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Loss: 0.25, RTT: 0.0012}
+	report.Remotes[0].PathReport = loader.PathReport{Usable: 1400, Source: "probes", Trouble: "packets of more than 1400 bytes to b are lost"}
 	if err := loader.WriteReport(flags[3], report); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +63,7 @@ func TestRelays(t *testing.T) {
 		t.Errorf("%v remotes; relays (-want +got):\n%s", segments[0]["remotes"], diff)
 	}
 	remotes := rows(t, "remotes", flags...)
-	if diff := cmp.Diff(map[string]any{"alive": true, "answered": "2026-01-02T03:04:05Z"}, remotes[0]["probe"]); diff != "" || remotes[1]["probe"] != nil {
+	if diff := cmp.Diff(map[string]any{"alive": true, "answered": "2026-01-02T03:04:05Z", "loss": 0.25, "rtt_seconds": 0.0012}, remotes[0]["probe"]); diff != "" || remotes[1]["probe"] != nil {
 		t.Errorf("probe (-want +got):\n%s", diff)
 	}
 	got := overcast(t, append([]string{"segments", "-o", "wide"}, flags...)...)
@@ -76,8 +78,11 @@ func TestRelays(t *testing.T) {
 			t.Errorf("%q is not in\n%s", line, got.out)
 		}
 	}
+	if status := rows(t, "status", flags...); !slices.Equal(status[0]["paths"].([]any), []any{"packets of more than 1400 bytes to b are lost"}) {
+		t.Errorf("status tells of the paths %v", status[0]["paths"])
+	}
 	got = overcast(t, append([]string{"remotes", "-o", "wide"}, flags...)...)
-	for _, line := range []string{`HOST  VTEP       ZONE  FOREIGN  ALIVE `, `b     192\.0\.2\.2  az2   false    true `, `c     192\.0\.2\.3  -     true     - `} {
+	for _, line := range []string{`HOST  VTEP       ZONE  FOREIGN  ALIVE  LOSS  RTT `, `b     192\.0\.2\.2  az2   false    true   25%   1\.2ms .* 1400 +probes +packets of more than 1400 bytes to b are lost `, `c     192\.0\.2\.3  -     true     -      - `} {
 		if !regexp.MustCompile(`(?m)^` + line).MatchString(got.out) {
 			t.Errorf("%q is not in\n%s", line, got.out)
 		}

@@ -119,6 +119,9 @@ var (
 	dropBytes       = prometheus.NewDesc("overcast_drop_bytes_total", "Bytes that ended here, by reason.", []string{"reason"}, nil)
 	portUp          = prometheus.NewDesc("overcast_port_up", "Whether the port's device is there, set up, and has our program.", []string{"environment", "segment", "port"}, nil)
 	remoteRoute     = prometheus.NewDesc("overcast_remote_route", "Whether there is a route to the remote.", []string{"host"}, nil)
+	remoteAlive     = prometheus.NewDesc("overcast_remote_alive", "Whether the remote answers probes.", []string{"host"}, nil)
+	remoteLoss      = prometheus.NewDesc("overcast_remote_probe_loss_ratio", "Part of the last probes of the remote that were lost.", []string{"host"}, nil)
+	remoteMTU       = prometheus.NewDesc("overcast_remote_mtu_bytes", "Largest underlay packet that gets to the remote, as far as is known.", []string{"host"}, nil)
 	inLine          = prometheus.NewDesc("overcast_datapath_in_line", "Whether all is on this machine as the documents want it.", nil, nil)
 	tunnelUp        = prometheus.NewDesc("overcast_tunnel_up", "Whether the tunnel device has its UDP port; if not, nothing is received.", nil, nil)
 	copiedFrames    = prometheus.NewDesc("overcast_replication_frames_total", "Packets to many of which copies were made, without those that a governor cut.", []string{"environment", "segment", "class"}, nil)
@@ -135,7 +138,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 			out <- d.desc
 		}
 	}
-	for _, d := range []*prometheus.Desc{dropPackets, dropBytes, portUp, remoteRoute, inLine, tunnelUp, neighbors, neighborAnswers, segmentMTU, copiedFrames, copiesMade} {
+	for _, d := range []*prometheus.Desc{dropPackets, dropBytes, portUp, remoteRoute, remoteAlive, remoteLoss, remoteMTU, inLine, tunnelUp, neighbors, neighborAnswers, segmentMTU, copiedFrames, copiesMade} {
 		out <- d
 	}
 	describeGroupMetrics(out)
@@ -159,6 +162,11 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, r := range report.Remotes {
 		out <- gauge(remoteRoute, r.MTU != 0, r.Host)
+		out <- prometheus.MustNewConstMetric(remoteMTU, prometheus.GaugeValue, float64(r.Usable), r.Host)
+		if r.Probe != nil {
+			out <- gauge(remoteAlive, r.Probe.Alive, r.Host)
+			out <- prometheus.MustNewConstMetric(remoteLoss, prometheus.GaugeValue, r.Probe.Loss, r.Host)
+		}
 		m.counters(out, bpf.StatsRemotes+r.Slot, remoteCounters, r.Host)
 	}
 	m.groupMetrics(out, &report, &groups)

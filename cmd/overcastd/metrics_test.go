@@ -65,7 +65,8 @@ func testMetrics(t *testing.T) *metrics {
 			{Slot: 2, Environment: "shop", Segment: "lan", Port: "late", Ifindex: 9, State: loader.PortDown},
 		},
 		Segments: []loader.SegmentReport{{Slot: 1, Environment: "shop", Segment: "lan", MTU: 1450}},
-		Remotes:  []loader.RemoteReport{{Slot: 1, Host: "b", MTU: 1500}, {Slot: 2, Host: "c"}},
+		Remotes: []loader.RemoteReport{{Slot: 1, Host: "b", MTU: 1500, PathReport: loader.PathReport{Usable: 1400}, Probe: &loader.ProbeReport{Alive: true, Loss: 0.5}},
+			{Slot: 2, Host: "c"}},
 	})
 	cpus := ebpf.MustPossibleCPU()
 	for i, slot := range []uint32{1, 2, bpf.StatsSegments + 1, bpf.StatsRemotes + 1, bpf.StatsRemotes + 2} {
@@ -154,6 +155,10 @@ func TestMetrics(t *testing.T) {
 		"overcast_tunnel_up{}":                                     1,
 		"overcast_remote_route{host=b}":                            1,
 		"overcast_remote_route{host=c}":                            0,
+		"overcast_remote_mtu_bytes{host=b}":                        1400,
+		"overcast_remote_mtu_bytes{host=c}":                        0,
+		"overcast_remote_alive{host=b}":                            1,
+		"overcast_remote_probe_loss_ratio{host=b}":                 0.5,
 		"overcast_segment_mtu_bytes{environment=shop,segment=lan}": 1450,
 		"overcast_mdb_max_entries{}":                               16,
 

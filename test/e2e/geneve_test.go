@@ -77,6 +77,36 @@ func TestGeneve(t *testing.T) {
 	}
 }
 
+// The encapsulation may change while agents run: when all hosts have the new
+// document guests reach each other again, and back; what comes in the other one
+// is a stranger's to the programs.
+func TestEncapsulationChanges(t *testing.T) {
+	t.Parallel()
+	for _, underlay := range []lab.Family{lab.IPv4, lab.IPv6} {
+		t.Run(underlay.String(), func(t *testing.T) {
+			t.Parallel()
+			w := buildWorld(t, lab.NewTest(t, lab.Options{Underlay: underlay}), lab.GuestOptions{})
+			w.tunnel = "tunnel: {probe_interval: 1s}\n"
+			w.start()
+			w.ping(w.guests[0], "2001:45::2")
+			for _, tunnel := range []string{"geneve", "vxlan", "geneve, port: 16081", "vxlan, checksum: true"} {
+				w.tunnel = fmt.Sprintf("tunnel: {encapsulation: %s, probe_interval: 1s}\n", tunnel)
+				w.rewrite()
+				w.ping(w.guests[0], "2001:45::2")
+				w.ping(w.guests[1], "10.9.0.1")
+				for i, h := range w.Hosts {
+					name := w.Hosts[1-i].Name
+					w.eventually(h.Name+": answers to probes in "+tunnel, func() bool {
+						way := w.way(h, name)
+						return way.Probe != nil && way.Probe.Alive && way.Trouble == ""
+					})
+				}
+			}
+			w.clean()
+		})
+	}
+}
+
 // onlyDeviceMissing checks that nothing was dropped but what needs the kernel's
 // device, as frames do that are not IP, until the next hop's MAC is known.
 func (w *world) onlyDeviceMissing() {

@@ -40,9 +40,9 @@ func TestWireGuard(t *testing.T) {
 				w.hasMTU(1420 - w.Overhead())
 				transfer(t, w.guests[0], w.guests[1], netip.MustParseAddrPort("[2001:45::2]:5001"))
 				transfer(t, w.guests[1], w.guests[0], netip.MustParseAddrPort("10.9.0.1:5002"))
-				for name, rest := range map[string][]byte{"LLDP": kinds()["LLDP"], "tagged": append(tag(0x8100, 7), 0x88, 0xb5, 'x')} {
+				for _, name := range []string{"LLDP", "one tag", "QinQ", "length 14"} {
 					for _, dst := range []string{w.guests[1].MAC, "ff:ff:ff:ff:ff:ff"} {
-						far, f := w.capture(w.guests[1]), frame(dst, w.guests[0].MAC, rest...)
+						far, f := w.capture(w.guests[1]), frame(dst, w.guests[0].MAC, kinds()[name]...)
 						if err := w.guests[0].SendFrame(lab.GuestDevice, f); err != nil {
 							t.Fatal(err)
 						}
