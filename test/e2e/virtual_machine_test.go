@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -159,8 +158,7 @@ func (p *party) offer(g *lab.Guest) []byte {
 	return parcel
 }
 
-// boot starts the machine on a host. It is nice, as it would starve flows of
-// tests beside it.
+// bootMachine starts the machine on a host.
 func (p *party) bootMachine(h *lab.Host, image kernel.Image) *lab.Process {
 	p.t.Helper()
 	busybox := "/bin/busybox"
@@ -183,7 +181,7 @@ func (p *party) bootMachine(h *lab.Host, image kernel.Image) *lab.Process {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	vm, err := h.StartLogged("console.log", exec.Command("nice", append([]string{"-n", "5"}, cmd.Args...)...))
+	vm, err := h.StartLogged("console.log", cmd)
 	if err != nil {
 		p.t.Fatal(err)
 	}
