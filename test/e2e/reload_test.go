@@ -41,11 +41,24 @@ func (w *world) status(h *lab.Host) state {
 // taken it.
 func (w *world) rewrite() {
 	w.t.Helper()
-	before := make([]string, len(w.agents))
-	for i := range w.agents {
-		before[i] = w.status(w.Hosts[i]).Config.Applied
-	}
+	before := w.applied()
 	w.write()
+	w.taken(before)
+}
+
+// applied tells when each agent has taken its document.
+func (w *world) applied() []string {
+	w.t.Helper()
+	times := make([]string, len(w.agents))
+	for i := range w.agents {
+		times[i] = w.status(w.Hosts[i]).Config.Applied
+	}
+	return times
+}
+
+// taken waits until all agents have taken another document than before.
+func (w *world) taken(before []string) {
+	w.t.Helper()
 	for i := range w.agents {
 		w.eventually("reload of "+w.Hosts[i].Name, func() bool { return w.status(w.Hosts[i]).Config.Applied != before[i] })
 	}
