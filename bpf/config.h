@@ -34,7 +34,8 @@ struct oc_constants {
 	__u8 geneve; /* the encapsulation is Geneve; else VXLAN */
 	__u8 checksum; /* our packets have UDP checksums, which the tunnel device makes */
 	__u8 decap_flags; /* BPF_F_ADJ_ROOM_DECAP_L3_* is known to this kernel (6.3) */
-	__u8 pad[3];
+	__u8 netkit; /* a port hands frames on with the type that they have: they must have their own */
+	__u8 pad[2];
 	enum oc_strip strip;
 	__u32 fdb_mask; /* buckets of oc_fdb, a power of two, less one */
 	__u32 xdp_uplinks[OC_MAX_XDP_UPLINKS]; /* devices that run oc_uplink_xdp; metadata is believed only there */

@@ -51,7 +51,8 @@ type overcastOcConstants struct {
 	Geneve        uint8
 	Checksum      uint8
 	DecapFlags    uint8
-	Pad           [3]uint8
+	Netkit        uint8
+	Pad           [2]uint8
 	Strip         uint32
 	FdbMask       uint32
 	XdpUplinks    [4]uint32

@@ -126,7 +126,7 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct ethhdr *inner,
 	/* A merged frame keeps the marks of its tunnel through adjust_room, so a
 	 * tap or a forwarding guest would get it wrong. */
 	if (oc_config.strip != OC_STRIP_TC || o.irregular || skb->gso_size || !eth ||
-	    !strip_flags(eth->h_proto, skb->len - o.room, &flags, typed))
+	    !strip_flags(eth->h_proto, skb->len - o.room, &flags, typed) || (oc_config.netkit && !*typed))
 		return oc_config.tunnel_ifindex ? VERDICT_PASS : DROP_DEVICE_MISSING;
 
 	class = tclass_read(c, eth->h_proto);

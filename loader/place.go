@@ -95,6 +95,9 @@ func (d *Datapath) wantedConstants() bpf.Constants {
 	if d.features.DecapFlags {
 		c.DecapFlags = 1
 	}
+	if d.hasNetkit() {
+		c.Netkit = 1
+	}
 	if d.opts.Decap == DecapKernel {
 		c.Strip = bpf.StripKernel
 	}
@@ -106,6 +109,18 @@ func (d *Datapath) wantedConstants() bpf.Constants {
 		}
 	}
 	return c
+}
+
+// hasNetkit tells whether a port is a netkit device. Those do not look at a frame
+// for its type, as others do, and the type that adjust_room leaves may be that of
+// the packet it came in.
+func (d *Datapath) hasNetkit() bool {
+	for ifindex := range d.contents.Ports {
+		if d.machine.byIndex[ifindex].kind == "netkit" {
+			return true
+		}
+	}
+	return false
 }
 
 // networkOrder returns a 16-bit number whose bytes in memory are big-endian.

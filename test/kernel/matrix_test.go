@@ -71,3 +71,8 @@ func TestOpenVSwitchOn61(t *testing.T) {
 func TestOpenVSwitchOn612(t *testing.T) {
 	openVSwitch.on(t, "6.12")
 }
+
+// Ports may be netkit devices, which the backported kernel has.
+func TestNetkitOn612(t *testing.T) {
+	work{e2e: []string{"TestNetkit"}}.on(t, "6.12")
+}

@@ -19,13 +19,14 @@ type Kind int
 
 // The kinds of guests.
 const (
-	Veth Kind = iota // as containers are
-	Tap              // as virtual machines are: a relay stands in for the machine
+	Veth   Kind = iota // as containers are
+	Tap                // as virtual machines are: a relay stands in for the machine
+	Netkit             // as containers may be since 6.7
 )
 
-// String returns veth or tap.
+// String returns veth, tap or netkit.
 func (k Kind) String() string {
-	return [...]string{"veth", "tap"}[k]
+	return [...]string{"veth", "tap", "netkit"}[k]
 }
 
 // GuestDevice is the name of every guest's own device.
@@ -95,9 +96,12 @@ func (g *Guest) Attach() error {
 	if err != nil {
 		return err
 	}
-	if g.Options.Kind == Tap {
+	switch g.Options.Kind {
+	case Tap:
 		err = g.attachTap(mac)
-	} else {
+	case Netkit:
+		err = g.attachNetkit(mac)
+	default:
 		err = addPair(end{in: g.owner, name: g.Port}, end{in: g.Namespace, name: GuestDevice, mac: mac})
 	}
 	if err != nil {

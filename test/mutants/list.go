@@ -446,7 +446,7 @@ var mutants = []mutant{
 		"h->ip.frag_off = bpf_htons(IP_DF);", "h->ip.frag_off = 0;",
 		e2e, "TestHardFrames/IPv4/xdp"},
 	{"the device's packets may be fragmented", "bpf/tunnel.h",
-		"BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;", "BPF_F_ZERO_CSUM_TX;",
+		"BPF_F_ZERO_CSUM_TX) | BPF_F_DONT_FRAGMENT;", "BPF_F_ZERO_CSUM_TX);",
 		e2e, "TestHardFrames/IPv4/tc"},
 	{"fragments of a datagram go many ways", "bpf/encap.h",
 		"skb->hash ?: bpf_get_hash_recalc(skb)", "bpf_get_prandom_u32()",
