@@ -11,8 +11,8 @@ struct delivery {
 	__u32 segment;
 	__u32 remote;
 	__u32 port; /* ifindex; 0: all that want it */
-	__u32 mss_mtu; /* what SYNs are clamped to; 0: they are not */
 	bool relay; /* it came under the relay's VNI */
+	bool clamp; /* a SYN is to say what fits the way back */
 };
 
 /* Notes who a packet is from, as oc_vteps and XDP's metadata say it. */
@@ -49,11 +49,7 @@ static __always_inline enum oc_drop deliver_resolve(const struct ethhdr *eth, st
 	if (!where.id)
 		return DROP_PORT_GONE;
 	d->port = where.id;
-	if (segment->flags & OC_SEGMENT_CLAMP_MSS) {
-		struct oc_remote *remote = remote_get(d->remote);
-
-		d->mss_mtu = remote ? remote_mtu(segment, remote) : 0;
-	}
+	d->clamp = segment->flags & OC_SEGMENT_CLAMP_MSS;
 	return DROP_NONE;
 }
 
@@ -66,8 +62,8 @@ static __always_inline int deliver_send(struct __sk_buff *skb, const struct ethh
 	/* What is asked there was not answered where it was asked. */
 	(void)neigh_hear(skb, eth, d->segment, d->remote);
 	if (d->port) {
-		if (d->mss_mtu)
-			mss_clamp(skb, d->mss_mtu);
+		if (d->clamp)
+			remote_clamp(skb, d->segment, d->remote);
 		return port_send(skb, d->port, d->segment, typed);
 	}
 	segment = segment_get(d->segment);

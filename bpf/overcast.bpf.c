@@ -16,7 +16,6 @@
 #include "policy.h"
 #include "strip_tc.h"
 #include "strip_xdp.h"
-#include "underlay.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -116,8 +115,6 @@ int oc_uplink_in(struct __sk_buff *skb)
 
 	if (verdict == VERDICT_DELIVER)
 		verdict = deliver_send(skb, &eth, &d, typed);
-	else if (verdict == VERDICT_PASS)
-		underlay_hear(skb);
 	return verdict_tc(skb, verdict, d.segment);
 }
 

@@ -55,6 +55,18 @@ static __always_inline __u32 remote_mtu(const struct oc_segment *segment, const 
 	return remote->mtu < segment->mtu_most ? remote->mtu : segment->mtu_most;
 }
 
+/* Has a SYN say what fits the way to a remote. A function of its own to the
+ * verifier. */
+__attribute__((noinline)) int remote_clamp(struct __sk_buff *skb, __u32 id, __u32 to)
+{
+	struct oc_segment *segment = segment_get(id);
+	struct oc_remote *remote = remote_get(to);
+
+	if (segment && remote)
+		mss_clamp(skb, remote_mtu(segment, remote));
+	return 0;
+}
+
 /* Sends a unicast frame of a segment to a remote. Returns DROP_MTU_UNANSWERABLE
  * if it is too big. A function of its own to the verifier. */
 __attribute__((noinline)) int remote_send(struct __sk_buff *skb, const struct ethhdr *eth, __u32 id, __u32 to)
@@ -78,7 +90,7 @@ __attribute__((noinline)) int remote_send(struct __sk_buff *skb, const struct et
 	if (!pmtu_fits(skb, remote_mtu(segment, remote)))
 		return DROP_MTU_UNANSWERABLE;
 	if (segment->flags & OC_SEGMENT_CLAMP_MSS)
-		mss_clamp(skb, remote_mtu(segment, remote));
+		remote_clamp(skb, id, to);
 	remote_count_out(skb, to, skb_packets(skb), skb->len);
 	encap_read(skb, &f);
 	room = path->flags & OC_PATH_ETHERNET && !oc_config.checksum ? encap_make_room(skb, true, path->flags & OC_PATH_MACS) : ENCAP_REFUSED;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "deliver.h"
+#include "underlay.h"
 
 #ifndef BPF_F_ADJ_ROOM_DECAP_L3_IPV4 /* 6.3; the build's headers are 6.1's */
 #define BPF_F_ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
@@ -111,8 +112,10 @@ static __always_inline int strip_tc(struct __sk_buff *skb, struct ethhdr *inner,
 	c.pos = (void *)(long)skb->data;
 	c.end = (void *)(long)skb->data_end;
 	drop = outer_read(&c, skb->len, &o);
-	if (!o.ours)
+	if (!o.ours) {
+		underlay_hear(skb);
 		return VERDICT_PASS;
+	}
 	if (drop)
 		return drop;
 	drop = segment_of(&o.from, &found);

@@ -16,7 +16,9 @@ import (
 )
 
 // groups knows who wants which group in this host's segments, and keeps the MDB
-// so. It is a part of a Datapath, and works in its goroutine.
+// so; and, since that comes by the same ring and goes by the same socket, what
+// the ways to the other hosts are like. It is a part of a Datapath, and works in
+// its goroutine.
 type groups struct {
 	log    *slog.Logger
 	set    *maps.Set
