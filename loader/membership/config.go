@@ -63,6 +63,19 @@ func (t *Table) listening(f Family) time.Duration {
 	return min(theirs.listening(), listeningMost*ours.listening())
 }
 
+// muteResponse is how long a listener of IGMPv1 takes to answer, whatever it is
+// asked (RFC 1112, appendix I).
+const muteResponse = 10 * time.Second
+
+// listeningTo is listening for what a message tells.
+func (t *Table) listeningTo(msg *Message) time.Duration {
+	lasting := t.listening(msg.Family)
+	if msg.Family == IPv4 && msg.Version == 1 {
+		lasting += max(muteResponse-t.timing().response, 0)
+	}
+	return lasting
+}
+
 // listening is the group membership interval (RFC 3376 8.4), and with it the
 // older host present interval (8.13): how long what was told counts.
 func (at timing) listening() time.Duration {

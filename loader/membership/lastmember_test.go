@@ -3,6 +3,7 @@
 package membership
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -159,6 +160,16 @@ func TestOlderListeners(t *testing.T) {
 		if got := version(r); got != c.version+1 {
 			t.Errorf("%s: version %d", c.group, got)
 		}
+	}
+
+	// One of IGMPv1 takes ten seconds to answer, however little it is given, and is
+	// not forgotten before.
+	quick := testConfig()
+	quick.QueryInterval, quick.QueryResponseInterval = 2*time.Second, 500*time.Millisecond
+	for version, lasts := range map[int]string{1: "exclude 14", 2: "exclude 4.5"} {
+		r := newRig(t, quick, port1)
+		r.hear(port1, old(Report, version, "239.1.2.3"))
+		r.want(fmt.Sprintf("IGMPv%d by quick queries", version), r.state(port1, "239.1.2.3"), lasts)
 	}
 
 	// A listener of IGMPv1 cannot leave: nobody's leave counts.

@@ -69,7 +69,7 @@ func (l *link) take(t *Table, r Record, msg *Message) bool {
 		f.noteVersion(t, msg)
 	}
 	if r, ok := f.understood(t, r); ok {
-		f.apply(t, r)
+		f.apply(t, r, t.in(t.listeningTo(msg)))
 	}
 	if f.empty() {
 		f.remove(t)
@@ -89,7 +89,7 @@ func (t *Table) suppressed(from *link, msg *Message) {
 	}
 	for _, f := range g.filters {
 		if f.link != from && f.link.member.Kind == Foreign && f.mode == Exclude {
-			f.until = t.in(t.listening(msg.Family))
+			f.until = t.in(t.listeningTo(msg))
 			f.noteVersion(t, msg)
 		}
 	}
@@ -97,7 +97,7 @@ func (t *Table) suppressed(from *link, msg *Message) {
 
 // noteVersion keeps for how long there may be a listener of an older version.
 func (f *filter) noteVersion(t *Table, msg *Message) {
-	until := t.in(t.listening(msg.Family))
+	until := t.in(t.listeningTo(msg))
 	if msg.Family == IPv4 && msg.Version == 1 {
 		f.mute = until
 	} else {

@@ -9,8 +9,9 @@ import (
 
 // apply does what a record does to a filter: the tables of RFC 3376 6.4 and
 // RFC 3810 7.4, whose rows for the two modes come together once a source is in
-// X because its timer runs, and in Y because it does not.
-func (f *filter) apply(t *Table, r Record) {
+// X because its timer runs, and in Y because it does not. lasting is until when
+// what is told counts.
+func (f *filter) apply(t *Table, r Record, lasting instant) {
 	listed := slices.Clone(r.Sources)
 	slices.SortFunc(listed, netip.Addr.Compare)
 	listed = slices.Compact(listed)
@@ -18,7 +19,6 @@ func (f *filter) apply(t *Table, r Record) {
 		_, ok := slices.BinarySearchFunc(listed, s.addr, netip.Addr.Compare)
 		return ok
 	}
-	lasting := t.in(t.listening(f.link.family))
 	switch r.Type {
 	case ModeIsInclude, AllowNewSources:
 		f.allow(t, listed, lasting)

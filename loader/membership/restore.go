@@ -26,7 +26,7 @@ func (t *Table) Restore(now time.Time, who Member, group netip.Addr, mode Mode, 
 		return
 	}
 	l.member.awake = true
-	f.apply(t, Record{kind, group, sources})
+	f.apply(t, Record{kind, group, sources}, t.in(t.listening(f.link.family)))
 	f.setAlarm(t)
 	// The first full report tells of it; it is no change.
 	for _, a := range t.audiences[l.family.slot()] {
