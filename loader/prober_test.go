@@ -174,6 +174,9 @@ func TestForgedSize(t *testing.T) {
 // What is wrong with a way is named.
 func TestPathTrouble(t *testing.T) {
 	w := newProberWorld(t, "192.0.2.2", 1500, 1500)
+	if probe, _ := w.report(w.now, w.vtep, 4789); probe != nil {
+		t.Errorf("%+v before the first probe", probe)
+	}
 	w.pass(10 * time.Second)
 	w.carries = 0
 	w.pass(10 * time.Second)

@@ -32,7 +32,8 @@ const (
 	byProbes = "probes"
 )
 
-// report tells of the way to a host; probe is nil where it is not probed.
+// report tells of the way to a host; probe is nil where it is not probed, or it
+// is not known yet whether it answers.
 func (p *prober) report(now time.Time, vtep netip.Addr, port uint16) (probe *ProbeReport, path PathReport) {
 	w := p.ways[vtep]
 	if w == nil {
@@ -45,7 +46,7 @@ func (p *prober) report(now time.Time, vtep netip.Addr, port uint16) (probe *Pro
 	case !w.told.IsZero():
 		path.Source = byRouter
 	}
-	if !w.probed {
+	if unknown := !w.alive && w.answered.IsZero() && w.misses < probeMisses; unknown || !w.probed {
 		return nil, path
 	}
 	probe = &ProbeReport{Alive: w.alive, Answered: w.answered, RTT: w.rtt.Seconds()}

@@ -138,7 +138,7 @@ type RemoteReport struct {
 	MTU     int        `json:"mtu"` // bytes of the largest underlay packet; 0: no route
 	Uplink  string     `json:"uplink,omitempty"`
 	PathReport
-	// Nil where the host is not probed.
+	// Nil where the host is not probed, or not yet known to answer or not.
 	Probe *ProbeReport `json:"probe,omitempty"`
 }
 

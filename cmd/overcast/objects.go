@@ -247,7 +247,7 @@ type remoteRow struct {
 	NextHop string `json:"next_hop"`
 	MTU     int    `json:"mtu"` // bytes of the largest underlay packet, as the route has it
 	loader.PathReport
-	// Absent where the host is not probed.
+	// Absent where the host is not probed, or not yet known to answer or not.
 	Probe *loader.ProbeReport `json:"probe,omitempty"`
 	counters
 }
