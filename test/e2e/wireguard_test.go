@@ -14,17 +14,17 @@ import (
 // WireGuard carries the tunnels: a device without Ethernet headers, and an MTU of
 // its own.
 func TestWireGuard(t *testing.T) {
+	has, err := lab.NewTest(t, lab.Options{}).Hosts[0].HasWireGuard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !has {
+		t.Skip("this kernel has no WireGuard")
+	}
 	for _, encapsulation := range []policy.Encapsulation{policy.VXLAN, policy.Geneve} {
 		for _, underlay := range []lab.Family{lab.IPv4, lab.IPv6} {
 			t.Run(fmt.Sprintf("%s/%s", encapsulation, underlay), func(t *testing.T) {
 				l := lab.NewTest(t, lab.Options{Underlay: underlay})
-				has, err := l.Hosts[0].HasWireGuard()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !has {
-					t.Skip("this kernel has no WireGuard")
-				}
 				if err := l.AddWireGuard(); err != nil {
 					t.Fatal(err)
 				}
