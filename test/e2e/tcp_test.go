@@ -52,7 +52,7 @@ func TestClampedTCP(t *testing.T) {
 			for n, to := range w.guests[1:] {
 				near, far := w.capture(w.guests[0]), w.capture(to)
 				for i, address := range []string{fmt.Sprintf("2001:45::%d", n+2), fmt.Sprintf("10.9.0.%d", n+2)} {
-					transfer(t, w.guests[0], to, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(5001+i)))
+					haul(t, w.guests[0], to, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(5001+i)))
 				}
 				for _, c := range []*lab.Capture{near, far} {
 					if sizes := segmentSizes(c); len(sizes) != 2 || sizes[mtu-40] == 0 || sizes[mtu-60] == 0 {
@@ -100,8 +100,8 @@ func TestOuterChecksum(t *testing.T) {
 			if packets < 4 {
 				t.Errorf("%d tunnel packets on the wire", packets)
 			}
-			transfer(t, w.guests[0], w.guests[1], netip.MustParseAddrPort("[2001:45::2]:5001"))
-			transfer(t, w.guests[1], w.guests[0], netip.MustParseAddrPort("10.9.0.1:5002"))
+			haul(t, w.guests[0], w.guests[1], netip.MustParseAddrPort("[2001:45::2]:5001"))
+			haul(t, w.guests[1], w.guests[0], netip.MustParseAddrPort("10.9.0.1:5002"))
 			w.noDrops()
 			w.clean()
 		})

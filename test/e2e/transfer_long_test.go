@@ -54,6 +54,17 @@ func startTransfer(t *testing.T, from, to *lab.Guest, address netip.AddrPort) *l
 	return s
 }
 
+// haul sends a part of the cargo over a connection of its own.
+func haul(t *testing.T, from, to *lab.Guest, address netip.AddrPort) {
+	t.Helper()
+	s := startTransfer(t, from, to, address)
+	s.moves("to " + address.String())
+	s.end()
+}
+
+// pause lies between the pieces, so that tests beside this one get on too.
+const pause = 5 * time.Millisecond
+
 // piece is how much is written and compared at once, in bytes, a part of the cargo.
 const piece = 100_000
 
@@ -68,6 +79,7 @@ func (s *longTransfer) send(to io.Writer) error {
 			return err
 		}
 		s.sentAll += piece
+		time.Sleep(pause)
 	}
 }
 
@@ -89,7 +101,7 @@ func (s *longTransfer) receive(from io.Reader) error {
 // moves waits until some more has arrived.
 func (s *longTransfer) moves(what string) {
 	s.t.Helper()
-	const more = 5_000_000 // more than waits in buffers
+	const more = 3_000_000 // more than waits in buffers
 	before := s.arrived.Load()
 	for deadline := time.Now().Add(time.Minute); s.arrived.Load() < before+more; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -57,8 +57,8 @@ exec httpd -f -p 80
 // a tap) gets an address by router advertisements (radvd) and one by DHCPv6
 // (dnsmasq, dhclient) from another host, is reached at both, and megabytes go
 // both ways in super-frames, and none of them differ.
+// It runs by itself, as it takes a processor from flows of tests beside it.
 func TestVirtualMachine(t *testing.T) {
-	t.Parallel()
 	image, err := kernel.Fetch(t.Context(), kernel.Cache, "6.1")
 	if err != nil {
 		t.Fatal(err)
