@@ -4,12 +4,13 @@ package loader
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"overcast/loader/membership"
 )
 
 // pinger sends ICMP echo requests (RFC 792, RFC 4443 4.1) to hosts that answer no
@@ -36,26 +37,19 @@ func newPinger() *pinger {
 }
 
 // from makes an address the source of the pings.
-func (p *pinger) from(local netip.Addr) error {
+func (p *pinger) from(local netip.Addr) (err error) {
 	if p.local == local && (p.socket >= 0 || p.failed) {
 		return nil
 	}
 	p.close()
-	p.local, p.failed = local, true
-	family, protocol := unix.AF_INET, unix.IPPROTO_ICMP
+	p.local = local
+	protocol := unix.IPPROTO_ICMP
 	if local.Is6() {
-		family, protocol = unix.AF_INET6, unix.IPPROTO_ICMPV6
+		protocol = unix.IPPROTO_ICMPV6
 	}
-	socket, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
-	if err != nil {
-		return fmt.Errorf("socket for pings: %w", err)
-	}
-	if err := unix.Bind(socket, sockaddr(netip.AddrPortFrom(local, 0))); err != nil {
-		_ = unix.Close(socket)
-		return fmt.Errorf("socket for pings, from %s: %w", local, err)
-	}
-	p.socket, p.failed = socket, false
-	return nil
+	p.socket, err = openSocket("pings", local, unix.SOCK_RAW, protocol)
+	p.failed = err != nil
+	return err
 }
 
 // ping asks these hosts, if it is time to, and returns those that have answered
@@ -74,19 +68,25 @@ func (p *pinger) ping(now time.Time, local netip.Addr, hosts []netip.Addr) (answ
 		return answered, nil
 	}
 	p.sent = now
-	echo := make([]byte, icmpHeader)
-	echo[0] = icmp4EchoRequest
-	if local.Is6() {
-		echo[0] = icmp6EchoRequest
-	}
-	binary.BigEndian.PutUint16(echo[4:], p.id)
-	if !local.Is6() { // the kernel writes that of ICMPv6
-		binary.BigEndian.PutUint16(echo[2:], ^(uint16(icmp4EchoRequest)<<8 + p.id))
-	}
+	echo := p.echo()
 	for _, host := range hosts {
 		_ = unix.Sendto(p.socket, echo, unix.MSG_DONTWAIT, sockaddr(netip.AddrPortFrom(host, 0))) // one without a route
 	}
 	return answered, nil
+}
+
+// echo is a request as the socket takes it. The kernel writes the checksum of
+// ICMPv6 itself.
+func (p *pinger) echo() []byte {
+	echo := make([]byte, icmpHeader)
+	binary.BigEndian.PutUint16(echo[4:], p.id)
+	if p.local.Is6() {
+		echo[0] = icmp6EchoRequest
+		return echo
+	}
+	echo[0] = icmp4EchoRequest
+	binary.BigEndian.PutUint16(echo[2:], membership.Checksum(0, echo))
+	return echo
 }
 
 // answers reads what has come.

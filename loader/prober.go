@@ -100,10 +100,7 @@ func (p *prober) want(now time.Time, state *policy.State, routes map[netip.Addr]
 			}
 		}
 	}
-	left := make(map[netip.Addr]int, len(contents.Remotes)) // what an earlier agent has found
-	for _, remote := range contents.Remotes {
-		left[remote.Vtep.NetAddr()] = int(remote.Mtu)
-	}
+	left := foundBefore(&contents.Snapshot)
 	wanted := make(map[netip.Addr]bool, len(state.Remotes))
 	for _, remote := range state.Remotes {
 		limit, routed := routes[remote.VTEP]
@@ -114,14 +111,11 @@ func (p *prober) want(now time.Time, state *policy.State, routes map[netip.Addr]
 		w := p.ways[remote.VTEP]
 		if w == nil {
 			overhead := maps.Overhead(remote.VTEP)
-			w = &way{overhead: overhead, base: maps.MinMTU + overhead, limit: limit, usable: limit, lost: limit + 1}
-			if found := left[remote.VTEP] + overhead; left[remote.VTEP] != 0 && found < limit && !remote.Foreign && p.interval > 0 {
-				w.usable, w.raise = found, now
-			}
+			w = &way{overhead: overhead, base: maps.MinMTU + overhead, limit: limit, usable: left.of(remote, limit, state), lost: limit + 1, raise: now}
 			p.ways[remote.VTEP] = w
 			p.turns++
 		}
-		w.host, w.vni, w.probed = remote.Name, shared[remote.VTEP], !remote.Foreign && p.interval > 0
+		w.host, w.vni, w.probed = remote.Name, shared[remote.VTEP], isProbed(remote, state)
 		w.bound(now, limit)
 		if !w.probed {
 			w.round, w.searching, w.alive, w.narrow = nil, false, false, false
@@ -153,28 +147,46 @@ func (w *way) bound(now time.Time, limit int) {
 // the routes let out now. left is what the maps have from an earlier agent, for
 // hosts that are new to this one.
 func (p *prober) mtus(now time.Time, routes map[netip.Addr]int, state *policy.State, left *maps.Snapshot) map[netip.Addr]int {
-	all := make(map[netip.Addr]int, len(routes))
-	for vtep, mtu := range routes {
-		if w := p.ways[vtep]; w != nil {
-			w.bound(now, mtu)
-			mtu = w.usable
-		}
-		all[vtep] = mtu
-	}
-	if state.Tunnel.ProbeInterval == 0 {
-		return all
-	}
-	foreign := make(map[netip.Addr]bool)
+	all, found := make(map[netip.Addr]int, len(routes)), foundBefore(left)
 	for _, remote := range state.Remotes {
-		foreign[remote.VTEP] = remote.Foreign
-	}
-	for _, remote := range left.Remotes {
-		vtep := remote.Vtep.NetAddr()
-		if mtu, routed := all[vtep]; routed && p.ways[vtep] == nil && remote.Mtu != 0 && !foreign[vtep] {
-			all[vtep] = min(mtu, int(remote.Mtu)+maps.Overhead(vtep))
+		limit, routed := routes[remote.VTEP]
+		if !routed {
+			continue
+		}
+		if w := p.ways[remote.VTEP]; w != nil {
+			w.bound(now, limit)
+			all[remote.VTEP] = w.usable
+		} else {
+			all[remote.VTEP] = found.of(remote, limit, state)
 		}
 	}
 	return all
+}
+
+// isProbed tells whether a host is one that probes are sent to.
+func isProbed(remote policy.Remote, state *policy.State) bool {
+	return !remote.Foreign && state.Tunnel.ProbeInterval > 0
+}
+
+// found is what the maps say of the ways to hosts, in bytes of a guest's layer 3.
+type found map[netip.Addr]int
+
+func foundBefore(left *maps.Snapshot) found {
+	f := make(found, len(left.Remotes))
+	for _, remote := range left.Remotes {
+		f[remote.Vtep.NetAddr()] = int(remote.Mtu)
+	}
+	return f
+}
+
+// of is the largest packet to a host, in bytes, of those that its route lets out:
+// what was found before, which is of use where probes can tell whether it is still
+// so, and where the maps have it.
+func (f found) of(remote policy.Remote, limit int, state *policy.State) int {
+	if mtu := f[remote.VTEP]; mtu != 0 && isProbed(remote, state) {
+		return min(limit, mtu+maps.Overhead(remote.VTEP))
+	}
+	return limit
 }
 
 // outgoing is a probe to be sent.
@@ -402,11 +414,16 @@ func (p *prober) take(now time.Time, vtep netip.Addr, said underlayError) (chang
 func (p *prober) silent() []netip.Addr {
 	var all []netip.Addr
 	for vtep, w := range p.ways {
-		if w.probed && !w.alive && w.misses >= probeMisses {
+		if w.isSilent() {
 			all = append(all, vtep)
 		}
 	}
 	return all
+}
+
+// isSilent tells whether a host answers no probes.
+func (w *way) isSilent() bool {
+	return w.probed && !w.alive && w.misses >= probeMisses
 }
 
 // pinged notes that a host that answers no probes has answered a ping.

@@ -46,7 +46,7 @@ func (p *prober) report(now time.Time, vtep netip.Addr, port uint16) (probe *Pro
 	case !w.told.IsZero():
 		path.Source = byRouter
 	}
-	if unknown := !w.alive && w.answered.IsZero() && w.misses < probeMisses; unknown || !w.probed {
+	if unknown := !w.alive && w.answered.IsZero() && !w.isSilent(); unknown || !w.probed {
 		return nil, path
 	}
 	probe = &ProbeReport{Alive: w.alive, Answered: w.answered, RTT: w.rtt.Seconds()}
@@ -75,7 +75,7 @@ func (g *groups) reportPath(now time.Time, vtep netip.Addr) (*ProbeReport, PathR
 func (p *prober) trouble(now time.Time, w *way, port uint16) string {
 	late := (probeMisses+1)*p.interval + probeMisses*probeWait
 	recent := func(at time.Time) bool { return !at.IsZero() && now.Sub(at) < late }
-	silent := w.probed && !w.alive && w.misses >= probeMisses
+	silent := w.isSilent()
 	switch {
 	case silent && recent(w.refused):
 		return fmt.Sprintf("nobody takes packets to UDP port %d of %s, as it or a router says: is its agent, or its tunnel device, there?", port, w.host)

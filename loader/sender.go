@@ -69,25 +69,34 @@ func (s *sender) from(local netip.Addr, wrap policy.Encapsulation) error {
 		_ = unix.Close(s.hosts)
 		s.hosts = -1
 	}
-	family := unix.AF_INET
-	if local.Is6() {
-		family = unix.AF_INET6
-	}
-	hosts, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	hosts, err := openSocket("messages to other hosts", local, unix.SOCK_DGRAM, 0)
 	if err != nil {
-		return fmt.Errorf("socket for messages to other hosts: %w", err)
+		return err
 	}
 	_ = unix.SetsockoptInt(hosts, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) // the default is slower
 	if err := neverFragment(hosts, local); err != nil {
 		_ = unix.Close(hosts)
 		return fmt.Errorf("socket for messages to other hosts: %w", err)
 	}
-	if err := unix.Bind(hosts, sockaddr(netip.AddrPortFrom(local, 0))); err != nil {
-		_ = unix.Close(hosts)
-		return fmt.Errorf("socket for messages to other hosts, from %s: %w", local, err)
-	}
 	s.hosts, s.local = hosts, local
 	return nil
+}
+
+// openSocket opens a socket that never waits, for what is sent from an address.
+func openSocket(what string, local netip.Addr, kind, protocol int) (int, error) {
+	family := unix.AF_INET
+	if local.Is6() {
+		family = unix.AF_INET6
+	}
+	socket, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	if err != nil {
+		return -1, fmt.Errorf("socket for %s: %w", what, err)
+	}
+	if err := unix.Bind(socket, sockaddr(netip.AddrPortFrom(local, 0))); err != nil {
+		_ = unix.Close(socket)
+		return -1, fmt.Errorf("socket for %s, from %s: %w", what, local, err)
+	}
+	return socket, nil
 }
 
 // neverFragment has packets go out as they are, whatever the kernel thinks of the

@@ -2,7 +2,11 @@
 
 package loader
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
 
 // underlayError is what a router of the underlay, or a host, has said of a packet
 // of ours.
@@ -12,8 +16,6 @@ type underlayError struct {
 
 // ICMP's numbers (RFC 792, RFC 4443).
 const (
-	etherTypeIPv4, etherTypeIPv6 = 0x0800, 0x86dd
-
 	icmp4Unreachable, icmp4FragmentationNeeded = 3, 4
 	icmp6Unreachable, icmp6TooBig              = 1, 2
 
@@ -30,9 +32,9 @@ func parseUnderlayError(frame []byte) (underlayError, bool) {
 		return underlayError{}, false
 	}
 	switch binary.BigEndian.Uint16(frame[12:]) {
-	case etherTypeIPv4:
+	case unix.ETH_P_IP:
 		return parseUnderlayError4(frame[ethernetHeader:])
-	case etherTypeIPv6:
+	case unix.ETH_P_IPV6:
 		if packet := frame[ethernetHeader:]; len(packet) >= ipv6Header+icmpHeader {
 			return parseUnderlayError6(packet[ipv6Header:])
 		}

@@ -80,7 +80,7 @@ func (m *Message) igmp() []byte {
 	default:
 		panic(fmt.Sprintf("membership: cannot build %s %s of version %d", m.Family, m.Kind, m.Version))
 	}
-	binary.BigEndian.PutUint16(data[2:], checksum(0, data))
+	binary.BigEndian.PutUint16(data[2:], Checksum(0, data))
 	return data
 }
 
@@ -106,7 +106,7 @@ func (m *Message) mld() []byte {
 	default:
 		panic(fmt.Sprintf("membership: cannot build %s %s of version %d", m.Family, m.Kind, m.Version))
 	}
-	binary.BigEndian.PutUint16(data[2:], checksum(pseudoSum(m.Source, m.destination(), len(data), protocolICMPv6), data))
+	binary.BigEndian.PutUint16(data[2:], Checksum(pseudoSum(m.Source, m.destination(), len(data), protocolICMPv6), data))
 	return data
 }
 
@@ -184,7 +184,7 @@ func frameIPv4(m *Message, destination netip.Addr, message []byte) []byte {
 	frame = append(frame, destination.AsSlice()...)
 	frame = append(frame, 0x94, 4, 0, 0)
 	header := frame[ethernetBytes:]
-	binary.BigEndian.PutUint16(header[10:], checksum(0, header))
+	binary.BigEndian.PutUint16(header[10:], Checksum(0, header))
 	return append(frame, message...)
 }
 

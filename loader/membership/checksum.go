@@ -7,9 +7,9 @@ import (
 	"net/netip"
 )
 
-// checksum is the Internet checksum of RFC 1071, of data and of a sum begun
+// Checksum is the Internet checksum of RFC 1071, of data and of a sum begun
 // elsewhere. Over data that holds its own checksum it is 0.
-func checksum(sum uint32, data []byte) uint16 {
+func Checksum(sum uint32, data []byte) uint16 {
 	sum = add(sum, data)
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff

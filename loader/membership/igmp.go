@@ -46,7 +46,7 @@ func (m *Message) parseIGMP(p packet) error {
 	default:
 		return refuse(Unrelated, "IGMP type %#02x carries no membership", data[0])
 	}
-	if checksum(0, data) != 0 {
+	if Checksum(0, data) != 0 {
 		return refuse(BadChecksum, "IGMP checksum")
 	}
 	switch {

@@ -45,7 +45,7 @@ func (m *Message) parseMLD(p packet) error {
 	default:
 		return refuse(Unrelated, "ICMPv6 type %d carries no membership", data[0])
 	}
-	if checksum(pseudoSum(p.source, p.destination, len(data), protocolICMPv6), data) != 0 {
+	if Checksum(pseudoSum(p.source, p.destination, len(data), protocolICMPv6), data) != 0 {
 		return refuse(BadChecksum, "ICMPv6 checksum")
 	}
 	if p.hopLimit != 1 {

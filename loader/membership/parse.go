@@ -138,7 +138,7 @@ func parseIPv4(rest cursor) (packet, error) {
 		return packet{}, refuse(Truncated, "IPv4 packet of %d bytes in %d", total, len(rest))
 	}
 	header, payload := rest[:bytes], rest[bytes:total]
-	if checksum(0, header) != 0 {
+	if Checksum(0, header) != 0 {
 		return packet{}, refuse(BadChecksum, "IPv4 header checksum")
 	}
 	// All but DF: a reserved bit, MF, the offset.
@@ -245,7 +245,7 @@ func (m *Message) parsePIM(p packet) error {
 	if m.Family == IPv6 {
 		seed = pseudoSum(p.source, p.destination, len(p.payload), protocolPIM)
 	}
-	if checksum(seed, p.payload) != 0 {
+	if Checksum(seed, p.payload) != 0 {
 		return refuse(BadChecksum, "PIM checksum")
 	}
 	m.Kind = Hello
