@@ -85,6 +85,22 @@ func TestKernelVXLANEveryKindOfFrame(t *testing.T) {
 	}
 }
 
+// exchangeEverything has a guest of ours and one behind a foreign host ping each
+// other, send each other large transfers and frames of every kind, and lose
+// nothing.
+func (w *world) exchangeEverything() {
+	w.t.Helper()
+	ours, theirs := w.guests[0], w.guests[1]
+	w.ping(ours, "2001:45::2")
+	w.ping(theirs, "10.9.0.1")
+	transfer(w.t, ours, theirs, netip.MustParseAddrPort("[2001:45::2]:5001"))
+	transfer(w.t, theirs, ours, netip.MustParseAddrPort("10.9.0.1:5002"))
+	w.exchangeEveryKind()
+	w.learned(w.Hosts[0], theirs.MAC, "tor")
+	w.noDrops()
+	w.clean()
+}
+
 // exchangeEveryKind sends a frame of every kind from each of two guests to the
 // other one, and to all.
 func (w *world) exchangeEveryKind() {

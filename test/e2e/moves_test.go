@@ -3,10 +3,7 @@
 package e2e
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -17,77 +14,6 @@ import (
 
 	"overcast/test/lab"
 )
-
-// lorry carries the cargo over one TCP connection, over and over, until it is told
-// to stop.
-type lorry struct {
-	stop chan struct{}
-	done chan error // of the sender and of the receiver
-}
-
-// drive starts a lorry from one guest to another.
-func (p *party) drive(from, to *lab.Guest, address netip.AddrPort) *lorry {
-	p.t.Helper()
-	listener, err := to.Listen(address)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer listener.Close()
-	out, err := from.Dial(address)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	in, err := listener.AcceptTCP()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	l := &lorry{stop: make(chan struct{}), done: make(chan error, 2)}
-	go func() { l.done <- errors.Join(l.send(out), out.Close()) }()
-	go func() { l.done <- errors.Join(l.receive(in), in.Close()) }()
-	return l
-}
-
-// lorryLoad is what is written at once, each millisecond at most: enough for
-// super-frames, and not all of the machine.
-const lorryLoad = 50_000
-
-func (l *lorry) send(out io.Writer) error {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for at := 0; ; at = (at + lorryLoad) % len(cargo()) {
-		select {
-		case <-l.stop:
-			return nil
-		case <-tick.C:
-		}
-		if _, err := out.Write(cargo()[at : at+lorryLoad]); err != nil {
-			return err
-		}
-	}
-}
-
-func (l *lorry) receive(in io.Reader) error {
-	load := make([]byte, lorryLoad)
-	for at := 0; ; at = (at + lorryLoad) % len(cargo()) {
-		if _, err := io.ReadFull(in, load); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if !bytes.Equal(load, cargo()[at:at+lorryLoad]) {
-			return errors.New("other bytes than were sent")
-		}
-	}
-}
-
-// arrives stops the lorry and fails the test if anything of its load is not there.
-func (p *party) arrives(l *lorry) {
-	p.t.Helper()
-	close(l.stop)
-	if err := errors.Join(<-l.done, <-l.done); err != nil {
-		p.t.Errorf("a TCP connection that nothing concerned: %v", err)
-	}
-}
 
 var pingSums = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
 
@@ -136,7 +62,7 @@ func TestPortsMoveUnderTraffic(t *testing.T) {
 			}
 
 			flow := p.flow()
-			lorry := p.drive(p.guest(4), p.guest(5), netip.MustParseAddrPort("[2001:45::5]:5001"))
+			transfer := startTransfer(t, p.guest(4), p.guest(5), netip.MustParseAddrPort("[2001:45::5]:5001"))
 			ping := p.launch(p.guest(6), "ping", "-n", "-q", "-i", "0.01", "10.9.0.4")
 
 			// place tells all agents of the mover's port.
@@ -221,7 +147,7 @@ func TestPortsMoveUnderTraffic(t *testing.T) {
 				p.fence(s.from, p.others(mover))
 			}
 			p.whole("moves", flow)
-			p.arrives(lorry)
+			transfer.end()
 			p.allAnswered(ping)
 			if !learned {
 				for _, s := range senders {

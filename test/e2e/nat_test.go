@@ -111,10 +111,8 @@ func TestVTEPChanges(t *testing.T) {
 				w.ping(w.guests[0], to)
 				w.ping(w.guests[2], to)
 			}
-			w.eventually("answers to probes", func() bool {
-				way, back := w.way(a, b.Name), w.way(b, a.Name)
-				return way.Probe != nil && way.Probe.Alive && back.Probe != nil && back.Probe.Alive
-			})
+			w.answers(a, b.Name, true)
+			w.answers(b, a.Name, true)
 			w.whole("between the others", f)
 			w.clean()
 		})

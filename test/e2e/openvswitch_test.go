@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"testing"
 
@@ -29,15 +28,7 @@ func TestOpenVSwitch(t *testing.T) {
 				w.addGuest(w.Hosts[0], "ours", lab.GuestOptions{})
 				w.mix(lab.ForeignOptions{OpenVSwitch: true, Geneve: encapsulation == policy.Geneve}, lab.GuestOptions{})
 				w.start()
-				ours, theirs := w.guests[0], w.guests[1]
-				w.ping(ours, "2001:45::2")
-				w.ping(theirs, "10.9.0.1")
-				transfer(t, ours, theirs, netip.MustParseAddrPort("[2001:45::2]:5001"))
-				transfer(t, theirs, ours, netip.MustParseAddrPort("10.9.0.1:5002"))
-				w.exchangeEveryKind()
-				w.learned(w.Hosts[0], theirs.MAC, "tor")
-				w.noDrops()
-				w.clean()
+				w.exchangeEverything()
 			})
 		}
 	}

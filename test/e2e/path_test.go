@@ -16,27 +16,13 @@ import (
 // probing has the hosts find out about the ways between them as fast as they can.
 const probing = "tunnel: {probe_interval: 1s}\n"
 
-// pathState is what `overcast remotes` says of the way to a host.
-type pathState struct {
-	Host      string
-	MTU       int
-	MTUUsable int    `json:"mtu_usable"`
-	MTUSource string `json:"mtu_source"`
-	Trouble   string
-	Probe     *struct{ Alive bool }
-}
-
-func (w *world) way(h *lab.Host, name string) pathState {
+// answers waits until a host is known to answer probes, or not to.
+func (w *world) answers(h *lab.Host, name string, does bool) {
 	w.t.Helper()
-	var rows []pathState
-	w.cli(h, "remotes", &rows)
-	for _, row := range rows {
-		if row.Host == name {
-			return row
-		}
-	}
-	w.t.Fatalf("%s has no remote %s", h.Name, name)
-	return pathState{}
+	w.eventually(fmt.Sprintf("%s: %s answers probes: %t", h.Name, name, does), func() bool {
+		probe := w.remote(h, name).Probe
+		return probe != nil && probe.Alive == does
+	})
 }
 
 // carries waits until packets of this size, and no larger ones, are known to get
@@ -44,7 +30,7 @@ func (w *world) way(h *lab.Host, name string) pathState {
 func (w *world) carries(h *lab.Host, name string, size int, source string) {
 	w.t.Helper()
 	w.eventually(fmt.Sprintf("%s: %d bytes to %s by %s", h.Name, size, name, source), func() bool {
-		way := w.way(h, name)
+		way := w.remote(h, name)
 		return way.MTUUsable == size && way.MTUSource == source
 	})
 }
@@ -56,41 +42,10 @@ func (w *world) troubled(h *lab.Host, name, trouble string) {
 	w.eventually(fmt.Sprintf("%s: %q", h.Name, trouble), func() bool {
 		var status []struct{ Paths []string }
 		w.cli(h, "status", &status)
-		way := w.way(h, name)
+		way := w.remote(h, name)
 		told := slices.Contains(status[0].Paths, way.Trouble)
 		return strings.Contains(way.Trouble, trouble) && (trouble == "") == (way.Trouble == "") && told == (trouble != "")
 	})
-}
-
-// hasMTU asserts what guests hear of: IPv6 and IPv4 of one size get through, and of
-// one byte more get an answer that says so.
-func (w *world) hasMTU(mtu int) {
-	w.t.Helper()
-	for _, c := range []struct {
-		address  string
-		overhead int
-		answer   string
-	}{
-		{"10.9.0.2", 28, fmt.Sprintf("(mtu = %d)", mtu)},
-		{"2001:45::2", 48, fmt.Sprintf("mtu=%d", mtu)},
-	} {
-		// What the guest's kernel has heard before would keep it from asking; but a
-		// transfer may hear of it at once again.
-		w.run(w.guests[0].Namespace, "ip", "route", "flush", "cache")
-		w.run(w.guests[0].Namespace, "ip", "-6", "route", "flush", "cache")
-		ping := func(size int) (string, error) {
-			return w.guests[0].Run(w.t.Context(), "ping", "-n", "-c", "1", "-W", "2", "-M", "do", "-s", fmt.Sprint(size-c.overhead), c.address)
-		}
-		if out, err := ping(mtu); err != nil {
-			w.t.Errorf("%d bytes to %s: %v\n%s", mtu, c.address, err, out)
-		}
-		if out, err := ping(mtu + 1); err == nil || !strings.Contains(out, c.answer) && !strings.Contains(out, fmt.Sprintf("local error: message too long, mtu: %d", mtu)) {
-			w.t.Errorf("%d bytes to %s: wanted %q, got\n%s", mtu+1, c.address, c.answer, out)
-		}
-		if out := w.run(w.guests[0].Namespace, "tracepath", "-n", c.address); !strings.Contains(out, fmt.Sprintf("pmtu %d", mtu)) {
-			w.t.Errorf("tracepath to %s does not find %d:\n%s", c.address, mtu, out)
-		}
-	}
 }
 
 // viaRouter has the first two hosts reach each other by the third.
@@ -140,14 +95,14 @@ func TestUnderlayShrinks(t *testing.T) {
 				w.start()
 				a, b := w.Hosts[0], w.Hosts[1]
 				w.carries(a, b.Name, 1500, "route")
-				w.hasMTU(1500 - w.Overhead())
+				w.hasMTU(1500-w.Overhead(), fmt.Sprintf("local error: message too long, mtu: %d", 1500-w.Overhead()))
 
 				s := startTransfer(t, w.guests[0], w.guests[1], netip.MustParseAddrPort("[2001:45::2]:5001"))
 				s.moves("over the whole underlay")
 				w.shrinks(router, b, 1400)
 				s.moves("over the smaller one")
 				w.carries(a, b.Name, 1400, "icmp")
-				w.hasMTU(1400 - w.Overhead())
+				w.hasMTU(1400-w.Overhead(), fmt.Sprintf("local error: message too long, mtu: %d", 1400-w.Overhead()))
 				w.troubled(a, b.Name, "")
 				// Towards the third host, and from there, nothing is smaller.
 				w.carries(a, router.Name, 1500, "route")
@@ -156,7 +111,7 @@ func TestUnderlayShrinks(t *testing.T) {
 				w.carries(a, b.Name, 1500, "route")
 				s.moves("over the whole one again")
 				s.end()
-				w.hasMTU(1500 - w.Overhead())
+				w.hasMTU(1500-w.Overhead(), fmt.Sprintf("local error: message too long, mtu: %d", 1500-w.Overhead()))
 			})
 		}
 	}
@@ -182,7 +137,7 @@ func TestUnderlayEatsLargePackets(t *testing.T) {
 			w.carries(a, b.Name, 1357, "probes")
 			w.troubled(a, b.Name, "packets of more than 1357 bytes to host-b are lost without a word, though its route says 1500")
 			s.moves("over what is left of it")
-			w.hasMTU(1357 - w.Overhead())
+			w.hasMTU(1357-w.Overhead(), fmt.Sprintf("local error: message too long, mtu: %d", 1357-w.Overhead()))
 			// Only this way is smaller.
 			w.carries(b, a.Name, 1500, "route")
 			w.troubled(b, a.Name, "")
@@ -216,23 +171,16 @@ func TestTunnelPortIsEaten(t *testing.T) {
 			w.tunnel = probing
 			w.start()
 			a, b := w.Hosts[0], w.Hosts[1]
-			alive := func(h *lab.Host, name string, want bool) {
-				t.Helper()
-				w.eventually(fmt.Sprintf("%s: %s alive: %t", h.Name, name, want), func() bool {
-					way := w.way(h, name)
-					return way.Probe != nil && way.Probe.Alive == want
-				})
-			}
 			fault := func(h *lab.Host, f lab.Fault) {
 				t.Helper()
 				if err := w.SetFault(h, f); err != nil {
 					t.Fatal(err)
 				}
 			}
-			alive(a, b.Name, true)
-			alive(b, a.Name, true)
+			w.answers(a, b.Name, true)
+			w.answers(b, a.Name, true)
 			fault(a, lab.Fault{LosePort: 4789})
-			alive(a, b.Name, false)
+			w.answers(a, b.Name, false)
 			w.troubled(a, b.Name, "host-b does not hear us, though we hear it: packets from here to its UDP port 4789 are lost")
 			fault(b, lab.Fault{LosePort: 4789})
 			w.troubled(a, b.Name, "host-b answers ping, and nothing on UDP port 4789")

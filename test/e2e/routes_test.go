@@ -154,7 +154,14 @@ func TestUnreachableRemote(t *testing.T) {
 }
 
 // remoteState is what `overcast remotes` says of a remote.
-type remoteState struct{ Host, Route, Uplink string }
+type remoteState struct {
+	Host, Route, Uplink string
+
+	MTUUsable int    `json:"mtu_usable"`
+	MTUSource string `json:"mtu_source"`
+	Trouble   string
+	Probe     *struct{ Alive bool }
+}
 
 func (w *world) remote(h *lab.Host, name string) remoteState {
 	w.t.Helper()

@@ -42,6 +42,29 @@ func addPair(a, b end) error {
 	return nil
 }
 
+// tryAttrs names a device that is made only to see whether it can be.
+func tryAttrs() netlink.LinkAttrs {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "try"
+	return attrs
+}
+
+// knows tells whether the kernel knows a kind of device, by making one.
+func (n *Namespace) knows(device netlink.Link) (has bool, err error) {
+	err = n.Do(func() error {
+		err := netlink.LinkAdd(device)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("making a %s device: %w", device.Type(), err)
+		}
+		has = true
+		return netlink.LinkDel(device)
+	})
+	return has, err
+}
+
 // LinkUp sets a device of the namespace up.
 func (n *Namespace) LinkUp(name string) error {
 	return n.withLink(name, netlink.LinkSetUp)

@@ -3,12 +3,10 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"net"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // attachNetkit makes a pair of netkit devices, the first one on the host.
@@ -26,21 +24,8 @@ func (g *Guest) attachNetkit(mac net.HardwareAddr) error {
 
 // HasNetkit tells whether the kernel knows netkit devices.
 func (n *Namespace) HasNetkit() (bool, error) {
-	has := false
-	err := n.Do(func() error {
-		attrs, peer := netlink.NewLinkAttrs(), netlink.NewLinkAttrs()
-		attrs.Name, peer.Name = "netkit-try", "netkit-peer"
-		pair := &netlink.Netkit{LinkAttrs: attrs}
-		pair.SetPeerAttrs(&peer)
-		err := netlink.LinkAdd(pair)
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("making the netkit devices: %w", err)
-		}
-		has = true
-		return netlink.LinkDel(pair)
-	})
-	return has, err
+	pair, peer := &netlink.Netkit{LinkAttrs: tryAttrs()}, netlink.NewLinkAttrs()
+	peer.Name = "try-peer"
+	pair.SetPeerAttrs(&peer)
+	return n.knows(pair)
 }

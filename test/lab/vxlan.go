@@ -3,12 +3,10 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // VXLAN is a point-to-point VXLAN that is not the overlay's.
@@ -44,22 +42,7 @@ func (n *Namespace) AddVXLAN(v VXLAN) error {
 
 // HasGeneve tells whether the kernel knows Geneve devices.
 func (n *Namespace) HasGeneve() (bool, error) {
-	has := false
-	err := n.Do(func() error {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name = "geneve-try"
-		device := &netlink.Geneve{LinkAttrs: attrs, FlowBased: true, Dport: 6081}
-		err := netlink.LinkAdd(device)
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("making the Geneve device: %w", err)
-		}
-		has = true
-		return netlink.LinkDel(device)
-	})
-	return has, err
+	return n.knows(&netlink.Geneve{LinkAttrs: tryAttrs(), FlowBased: true, Dport: 6081})
 }
 
 // MetadataVXLAN is the name of the device that [Namespace.AddMetadataVXLAN] makes.

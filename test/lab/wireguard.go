@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // WireGuard is the name of the device that [Lab.AddWireGuard] makes.
@@ -23,22 +22,7 @@ const wireGuardPort = 51820
 
 // HasWireGuard tells whether the kernel knows WireGuard devices.
 func (n *Namespace) HasWireGuard() (bool, error) {
-	has := false
-	err := n.Do(func() error {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name = "wg-try"
-		device := &netlink.Wireguard{LinkAttrs: attrs}
-		err := netlink.LinkAdd(device)
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("making the WireGuard device: %w", err)
-		}
-		has = true
-		return netlink.LinkDel(device)
-	})
-	return has, err
+	return n.knows(&netlink.Wireguard{LinkAttrs: tryAttrs()})
 }
 
 // AddWireGuard joins all hosts by WireGuard, as a mesh, and has the addresses in

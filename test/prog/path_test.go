@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
@@ -20,27 +21,24 @@ import (
 // setRemote changes what the maps say of a host.
 func (w *world) setRemote(t *testing.T, host string, change func(*bpf.Remote)) {
 	t.Helper()
-	slot := w.remote(host)
-	var remote bpf.Remote
-	if err := w.Maps.Remotes.Lookup(slot, &remote); err != nil {
-		t.Fatal(err)
-	}
-	change(&remote)
-	if err := w.Maps.Remotes.Put(slot, &remote); err != nil {
-		t.Fatal(err)
-	}
+	rewrite(t, w.Maps.Remotes, w.remote(host), change)
 }
 
 // setSegment changes what the maps say of a segment.
 func (w *world) setSegment(t *testing.T, name string, change func(*bpf.Segment)) {
 	t.Helper()
-	slot := w.segment(name)
-	var segment bpf.Segment
-	if err := w.Maps.Segments.Lookup(slot, &segment); err != nil {
+	rewrite(t, w.Maps.Segments, w.segment(name), change)
+}
+
+// rewrite changes an element of an array map.
+func rewrite[V any](t *testing.T, m *ebpf.Map, slot uint32, change func(*V)) {
+	t.Helper()
+	var value V
+	if err := m.Lookup(slot, &value); err != nil {
 		t.Fatal(err)
 	}
-	change(&segment)
-	if err := w.Maps.Segments.Put(slot, &segment); err != nil {
+	change(&value)
+	if err := m.Put(slot, &value); err != nil {
 		t.Fatal(err)
 	}
 }
