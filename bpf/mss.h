@@ -38,11 +38,6 @@ static __always_inline __u32 mss_find(struct __sk_buff *skb, __u32 at, __u32 end
 	return 0;
 }
 
-static __always_inline __be16 mss_swab(__be16 word)
-{
-	return __builtin_bswap16(word);
-}
-
 /*
  * Lowers what a SYN says to what fits a layer-3 packet of this many bytes. A bare
  * frame; what cannot be read is left. A function of its own to the verifier.
@@ -62,23 +57,8 @@ __attribute__((noinline)) int mss_clamp(struct __sk_buff *skb, __u32 mtu)
 		return 0;
 	if (skb->vlan_present)
 		mtu -= 4;
-	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = parse_ipv4(&c);
-
-		if (!ip || ipv4_is_fragment(ip))
-			return 0;
-		proto = ip->protocol;
-		headers = sizeof(*ip) + sizeof(*tcp);
-	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = parse_ipv6(&c);
-
-		if (!ip)
-			return 0;
-		proto = parse_ipv6_extensions(&c, ip->nexthdr);
-		headers = sizeof(*ip) + sizeof(*tcp);
-	} else {
-		return 0;
-	}
+	headers = sizeof(*tcp) + (eth->h_proto == bpf_htons(ETH_P_IP) ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+	proto = parse_upper(&c, eth->h_proto);
 	tcp = c.pos;
 	if (proto != IPPROTO_TCP || (void *)(tcp + 1) > c.end || !tcp->syn)
 		return 0;
@@ -93,8 +73,8 @@ __attribute__((noinline)) int mss_clamp(struct __sk_buff *skb, __u32 mtu)
 		return 0;
 	/* The sum is of the words from the header's start on. */
 	if ((at - tcp_at) & 1) {
-		old = mss_swab(old);
-		new = mss_swab(new);
+		old = __builtin_bswap16(old);
+		new = __builtin_bswap16(new);
 	}
 	bpf_l4_csum_replace(skb, tcp_at + __builtin_offsetof(struct tcphdr, check), old, new, sizeof(new));
 	return 0;

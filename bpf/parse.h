@@ -153,6 +153,24 @@ static __always_inline int parse_ipv6_extensions(struct cursor *c, __u8 next)
 	return -1;
 }
 
+/* Takes the cursor from the end of the Ethernet header to the upper layer. Returns
+ * its protocol, or -1 where there is none: a frame that is not IP, one that is cut
+ * short, a fragment of IPv4 (one of IPv6 has a header that is no upper layer's). */
+static __always_inline int parse_upper(struct cursor *c, __be16 proto)
+{
+	if (proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = parse_ipv4(c);
+
+		return ip && !ipv4_is_fragment(ip) ? ip->protocol : -1;
+	}
+	if (proto == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = parse_ipv6(c);
+
+		return ip ? parse_ipv6_extensions(c, ip->nexthdr) : -1;
+	}
+	return -1;
+}
+
 /* IEEE 802.3: the first bit on the wire of a group address is set. */
 static __always_inline bool mac_is_group(const __u8 *mac)
 {

@@ -68,21 +68,7 @@ static __always_inline __u32 pmtu_gso_headers(struct __sk_buff *skb)
 
 	if (!eth)
 		return 0;
-	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = parse_ipv4(&c);
-
-		if (!ip)
-			return 0;
-		proto = ip->protocol;
-	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = parse_ipv6(&c);
-
-		if (!ip)
-			return 0;
-		proto = parse_ipv6_extensions(&c, ip->nexthdr);
-	} else {
-		return 0;
-	}
+	proto = parse_upper(&c, eth->h_proto);
 	/* Two kinds look alike: datagrams of this size (UDP_L4), and one datagram to be
 	 * cut into IP fragments, which old guests leave to us. Fragments are of whole
 	 * words of eight bytes, and in IPv4 only the first has the UDP header, as a part

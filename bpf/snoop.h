@@ -88,23 +88,10 @@ static __always_inline enum snoop snoop_read(struct cursor c, bool from_remote)
 
 	if (!eth)
 		return SNOOP_NONE;
-	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = parse_ipv4(&c);
-
-		if (!ip || ipv4_is_fragment(ip))
-			return SNOOP_NONE;
-		proto = ip->protocol;
-	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = parse_ipv6(&c);
-
-		if (!ip)
-			return SNOOP_NONE;
-		/* Reports have a router alert in front (RFC 3810 5). */
-		proto = parse_ipv6_extensions(&c, ip->nexthdr);
-	} else {
-		return from_remote && eth->h_proto == bpf_htons(PROBE_ETHERTYPE) && mac_equal(eth->h_dest, probe)
-			       ? SNOOP_TAKE : SNOOP_NONE;
-	}
+	if (eth->h_proto == bpf_htons(PROBE_ETHERTYPE))
+		return from_remote && mac_equal(eth->h_dest, probe) ? SNOOP_TAKE : SNOOP_NONE;
+	/* Reports have a router alert in front (RFC 3810 5). */
+	proto = parse_upper(&c, eth->h_proto);
 	type = c.pos;
 	if ((void *)(type + 1) > c.end)
 		return SNOOP_NONE;

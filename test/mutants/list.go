@@ -226,11 +226,11 @@ var mutants = []mutant{
 		progs, "TestLargeMessages/IPv4/scattered"},
 
 	// Messages for the agent.
-	{"reports behind options are not seen", "bpf/snoop.h",
-		"proto = parse_ipv6_extensions(&c, ip->nexthdr);", "proto = ip->nexthdr;",
+	{"reports behind options are not seen", "bpf/parse.h",
+		"return ip ? parse_ipv6_extensions(c, ip->nexthdr) : -1;", "return ip ? ip->nexthdr : -1;",
 		progs, "TestSnooping/IPv4"},
-	{"fragments are messages", "bpf/snoop.h",
-		"if (!ip || ipv4_is_fragment(ip))", "if (!ip)",
+	{"fragments are messages", "bpf/parse.h",
+		"return ip && !ipv4_is_fragment(ip) ? ip->protocol : -1;", "return ip ? ip->protocol : -1;",
 		progs, "TestSnooping/IPv4"},
 	{"IGMP leaves are no messages", "bpf/snoop.h",
 		"\tcase IGMP_LEAVE:\n", "",
